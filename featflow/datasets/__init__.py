@@ -1,0 +1,1 @@
+"""What feeds a flow and a trainer: photos, clips, arrays, tables."""

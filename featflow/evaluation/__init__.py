@@ -1,0 +1,1 @@
+"""Measuring nodes on labelled faces."""

@@ -1,0 +1,1 @@
+"""The table: one row a face, with units, provenance and lossless storage."""

@@ -1,0 +1,1 @@
+"""Batches, nodes and the engine that runs them."""

@@ -1,0 +1,232 @@
+"""The batch: structs of arrays for frames and for the faces found in them.
+
+All coordinates are original-frame pixels, whatever size a frame was decoded or scaled to.
+Splitting and joining are exact inverses, also for frames that hold no face and for frames
+whose faces are split over two batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featflow.datasets.frame import Frame
+from featflow.errors import FeatflowError
+from featflow.geometry.crop import CropRule
+from featflow.geometry.similarity import compose
+from featflow.geometry.warp import warp_faces
+
+Floats = NDArray[np.floating[Any]]
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "box": (4,),
+    "score": (),
+    "points5": (5, 2),
+    "landmarks": (68, 2),
+    "landmark_score": (),
+    "pose": (6,),
+}
+"""Shape of one face's value in the fields that featflow's own nodes exchange."""
+
+
+@dataclass(slots=True)
+class FrameBatch:
+    """F frames.
+
+    Attributes:
+        images: F pictures (h, w, 3) uint8 RGB in working pixels; (0, 0, 3) where unreadable.
+        sources: F paths or names.
+        uids: (F,) number of each frame in its flow, counted from 0.
+        indices: (F,) frame index in its source.
+        times_s: (F,) presentation time in seconds, NaN for stills.
+        sizes_px: (F, 2) height and width of the originals.
+        scales: (F,) working pixels per original pixel.
+        errors: F reasons why a frame has no picture, or None.
+    """
+
+    images: list[NDArray[np.uint8]]
+    sources: list[str]
+    uids: NDArray[np.int64]
+    indices: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+    sizes_px: NDArray[np.int64]
+    scales: NDArray[np.float64]
+    errors: list[FeatflowError | None]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"FrameBatch({len(self)} frames, {self.nbytes / 1e6:.1f} MB)"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pictures occupy."""
+        return sum(image.nbytes for image in self.images)
+
+    @classmethod
+    def from_frames(cls, frames: Sequence[Frame], first_uid: int = 0) -> FrameBatch:
+        """Gather decoded frames."""
+        return cls(
+            images=[f.image for f in frames],
+            sources=[f.source for f in frames],
+            uids=np.arange(first_uid, first_uid + len(frames), dtype=np.int64),
+            indices=np.array([f.index for f in frames], np.int64),
+            times_s=np.array([f.time_s for f in frames], np.float64),
+            sizes_px=np.array([f.size_px for f in frames], np.int64).reshape(-1, 2),
+            scales=np.array([f.scale for f in frames], np.float64),
+            errors=[f.error for f in frames],
+        )
+
+    def __getitem__(self, rows: slice) -> FrameBatch:
+        return FrameBatch(
+            self.images[rows],
+            self.sources[rows],
+            self.uids[rows],
+            self.indices[rows],
+            self.times_s[rows],
+            self.sizes_px[rows],
+            self.scales[rows],
+            self.errors[rows],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[FrameBatch]) -> FrameBatch:
+        """Join batches; a frame that ends one part and begins the next is kept once."""
+        kept = list(parts[:1])
+        for part in parts[1:]:
+            shared = len(kept[-1]) > 0 and len(part) > 0 and kept[-1].uids[-1] == part.uids[0]
+            kept.append(part[1:] if shared and len(part) > 1 else part[:0] if shared else part)
+            if shared and len(kept[-1]) == 0:
+                kept.pop()
+        return cls(
+            [image for p in kept for image in p.images],
+            [source for p in kept for source in p.sources],
+            np.concatenate([p.uids for p in kept]),
+            np.concatenate([p.indices for p in kept]),
+            np.concatenate([p.times_s for p in kept]),
+            np.concatenate([p.sizes_px for p in kept]),
+            np.concatenate([p.scales for p in kept]),
+            [error for p in kept for error in p.errors],
+        )
+
+
+@dataclass(slots=True)
+class FaceBatch:
+    """N faces.
+
+    Attributes:
+        frame_uid: (N,) uid of the frame that holds each face, never falling.
+        fields: name to array with N rows: ``box`` (N, 4) x0, y0, x1, y1 original pixels,
+            ``score`` (N,) 0..1, ``points5`` (N, 5, 2), ``landmarks`` (N, 68, 2),
+            ``pose`` (N, 6) pitch, roll, yaw in radians and x, y, z, and what else nodes provide.
+    """
+
+    frame_uid: NDArray[np.int64]
+    fields: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frame_uid)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {value.shape}" for name, value in self.fields.items())
+        return f"FaceBatch({len(self)} faces: {shapes})"
+
+    @classmethod
+    def empty(cls, fields: Iterable[str] = ("box", "score", "points5")) -> FaceBatch:
+        """No faces, with the named fields present and empty."""
+        return cls(
+            np.zeros(0, np.int64),
+            {name: np.zeros((0, *SHAPES[name]), np.float32) for name in fields},
+        )
+
+    @property
+    def box(self) -> Floats:
+        """(N, 4) x0, y0, x1, y1 in original pixels."""
+        return self.fields["box"]
+
+    @property
+    def score(self) -> Floats:
+        """(N,) detector's confidence, 0..1."""
+        return self.fields["score"]
+
+    @property
+    def points5(self) -> Floats:
+        """(N, 5, 2) eyes, nose tip, mouth corners, image left first; NaN where unknown."""
+        return self._or_nan("points5")
+
+    @property
+    def landmarks(self) -> Floats:
+        """(N, 68, 2) iBUG-68 points in original pixels; NaN where unknown."""
+        return self._or_nan("landmarks")
+
+    def _or_nan(self, name: str) -> Floats:
+        if name in self.fields:
+            return self.fields[name]
+        return np.full((len(self), *SHAPES[name]), np.nan, np.float32)
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> FaceBatch:
+        return FaceBatch(self.frame_uid[rows], {k: v[rows] for k, v in self.fields.items()})
+
+    def updated(self, fields: Mapping[str, NDArray[Any]]) -> FaceBatch:
+        """A batch of the same faces with fields added or replaced."""
+        return FaceBatch(self.frame_uid, {**self.fields, **fields})
+
+    @classmethod
+    def concat(cls, parts: Sequence[FaceBatch]) -> FaceBatch:
+        """Join batches that have the same fields."""
+        names = parts[0].fields.keys()
+        return cls(
+            np.concatenate([p.frame_uid for p in parts]),
+            {name: np.concatenate([p.fields[name] for p in parts]) for name in names},
+        )
+
+
+@dataclass(slots=True)
+class Batch:
+    """Frames and the faces in them, as they travel through a flow.
+
+    Attributes:
+        frames: the frames, in input order.
+        faces: the faces, in the order of their frames.
+        min_score: faces below this detector score are not wanted in this run.
+    """
+
+    frames: FrameBatch
+    faces: FaceBatch = field(default_factory=FaceBatch.empty)
+    min_score: float = 0.5
+    _crops: dict[CropRule, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
+
+    @property
+    def frame_rows(self) -> NDArray[np.int64]:
+        """(N,) row in ``frames`` of each face."""
+        return np.searchsorted(self.frames.uids, self.faces.frame_uid).astype(np.int64)
+
+    @property
+    def frame_sizes_px(self) -> NDArray[np.int64]:
+        """(N, 2) height and width of the original frame of each face."""
+        return self.frames.sizes_px[self.frame_rows]
+
+    def crops(self, rule: CropRule) -> NDArray[np.uint8]:
+        """Crops of all faces by one rule, (N, size, size, 3) uint8 RGB, cut once and shared."""
+        if rule not in self._crops:
+            rows = self.frame_rows
+            to_original = np.zeros((len(rows), 2, 3))
+            to_original[:, 0, 0] = to_original[:, 1, 1] = 1.0 / self.frames.scales[rows]
+            matrices = compose(rule.matrices(self.faces), to_original)
+            self._crops[rule] = warp_faces(
+                self.frames.images, rows, matrices, rule.size, rule.outside
+            )
+        return self._crops[rule]
+
+    def with_faces(self, faces: FaceBatch) -> Batch:
+        """The same frames with other faces; crops of the old ones are forgotten."""
+        return Batch(self.frames, faces, self.min_score)
+
+    def with_fields(self, fields: Mapping[str, NDArray[Any]]) -> Batch:
+        """The same faces with fields added; crops stay valid and are kept."""
+        return Batch(self.frames, self.faces.updated(fields), self.min_score, self._crops)

@@ -1,0 +1,105 @@
+"""The node contract: what a model declares about itself, and its three phases."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featflow.flow.batch import Batch, FaceBatch
+from featflow.geometry.crop import CropRule
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What a network expects to see.
+
+    Attributes:
+        crop: how faces are cut; None for a node that sees whole frames or no pixels.
+        channels: colour order.
+        value_range: what black and white become before ``mean`` and ``std``.
+        mean, std: per channel (or one number), in units of ``value_range``.
+        channels_last: memory layout that is fastest for the network; values are the same.
+    """
+
+    crop: CropRule | None = None
+    channels: Literal["RGB", "BGR", "grey"] = "RGB"
+    value_range: tuple[float, float] = (0.0, 1.0)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    channels_last: bool = True
+
+    def prepare(self, images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+        """Turn (N, H, W, 3) uint8 RGB into the (N, C, H, W) float32 that the network expects."""
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        tensor = pixels.permute(0, 3, 1, 2).float()  # a view: memory stays channels-last
+        if self.channels == "BGR":
+            tensor = tensor.flip(1)
+        elif self.channels == "grey":
+            weights = tensor.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+            tensor = (tensor * weights).sum(1, keepdim=True)
+        low, high = self.value_range
+        mean = tensor.new_tensor(self.mean).view(1, -1, 1, 1)
+        std = tensor.new_tensor(self.std).view(1, -1, 1, 1)
+        tensor = tensor * ((high - low) / (255.0 * std)) + (low - mean) / std
+        if self.channels_last:
+            return tensor.contiguous(memory_format=torch.channels_last)
+        return tensor.contiguous()
+
+
+class Node(ABC):
+    """A model (or a closed formula) that reads some fields of a batch and adds others.
+
+    A subclass declares the class attributes and implements the phases. The phases are plain
+    functions of their arguments and may run in three different threads; ``process`` alone
+    touches the device. Nothing is loaded before :meth:`load`.
+
+    Attributes:
+        kind: slot that the node fills (``"face"``, ``"landmark"``, ...).
+        name: name within the kind.
+        unit: ``"frame"`` for nodes that find faces, ``"face"`` for nodes that describe them.
+        requires: fields of the faces that must be there before.
+        provides: fields that are there afterwards.
+        spec: what the network expects to see.
+        batch_size: frames or faces at a time, where the caller does not say.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    unit: ClassVar[Literal["frame", "face"]]
+    requires: ClassVar[tuple[str, ...]] = ()
+    provides: ClassVar[tuple[str, ...]]
+    spec: InputSpec = InputSpec()
+    batch_size: int = 8
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+
+    @property
+    def id(self) -> str:
+        """``kind/name``."""
+        return f"{self.kind}/{self.name}"
+
+    def __repr__(self) -> str:
+        return self.id
+
+    def load(self, device: torch.device | str = "cpu") -> None:
+        """Read weights and move to ``device``; calling it again is cheap."""
+        self.device = torch.device(device)
+
+    @abstractmethod
+    def pre_process(self, batch: Batch) -> Any:
+        """Make what ``process`` takes, on the CPU."""
+
+    @abstractmethod
+    def process(self, inputs: Any) -> Any:
+        """Run the network."""
+
+    @abstractmethod
+    def post_process(self, batch: Batch, outputs: Any) -> FaceBatch | Mapping[str, NDArray[Any]]:
+        """Turn outputs into faces (``unit`` frame) or into one array a provided field."""

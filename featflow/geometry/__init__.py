@@ -1,0 +1,1 @@
+"""Boxes, transforms, crops, rotations: plain array functions in continuous original pixels."""

@@ -1,0 +1,1 @@
+"""The model nodes that ship with featflow, one folder a node."""

@@ -1,0 +1,1 @@
+"""Seeing results: figures and annotated clips."""

@@ -1,0 +1,1 @@
+"""Public helpers for testing nodes: conformance checks and rendered faces."""
