@@ -27,9 +27,10 @@ FIVE_POINT_TEMPLATE: NDArray[np.float64] = np.array(
 face recognition has used since SphereFace (Liu et al. 2017) and ArcFace (Deng et al. 2019)."""
 
 FIVE_POINTS_IN_BOX: NDArray[np.float64] = np.array(
-    [[0.300, 0.395], [0.700, 0.395], [0.500, 0.590], [0.330, 0.765], [0.670, 0.765]]
+    [[0.275, 0.377], [0.725, 0.377], [0.500, 0.571], [0.310, 0.739], [0.690, 0.739]]
 )
-"""Where the five points of an upright frontal face lie in its box (width and height 1)."""
+"""Where the five points of an upright face lie in its box (width and height 1): the mean over
+14,888 faces of RetinaFace's points in RetinaFace's boxes, made symmetric."""
 
 
 class FaceGeometry(Protocol):

@@ -1,0 +1,70 @@
+"""Layers that featflow's own small networks are made of, and batch-norm folding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch norm and (unless told otherwise) ReLU."""
+
+    def __init__(
+        self,
+        inside: int,
+        outside: int,
+        kernel: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        relu: bool = True,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False),
+            nn.BatchNorm2d(outside),
+            *([nn.ReLU(inplace=True)] if relu else []),
+        )
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions added to their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = ConvNorm(channels, channels)
+        self.second = ConvNorm(channels, channels, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return F.relu(x + self.second(self.first(x)), inplace=True)
+
+
+class Separable(nn.Sequential):
+    """A 3x3 depthwise and a 1x1 convolution: a cheap 3x3 (Howard et al. 2017)."""
+
+    def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
+        super().__init__(
+            ConvNorm(inside, inside, stride=stride, groups=inside),
+            ConvNorm(inside, outside, kernel=1),
+        )
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Merge every batch norm into the convolution before it, in place; outputs stay equal.
+
+    Args:
+        model: a network in evaluation mode whose batch norms stand in :class:`ConvNorm`.
+    """
+    for module in model.modules():
+        if isinstance(module, ConvNorm) and isinstance(module[1], nn.BatchNorm2d):
+            conv, norm = module[0], module[1]
+            assert isinstance(conv, nn.Conv2d)  # noqa: S101 - for the type checker
+            module[0] = nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), norm.eval())
+            module[1] = nn.Identity()
+    return model
+
+
+def for_inference(model: nn.Module, device: torch.device) -> nn.Module:
+    """Evaluation mode, folded, channels-last, no gradients, on ``device``."""
+    folded = fold_batch_norm(model.eval()).requires_grad_(False)
+    return folded.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,127 @@
+"""Training of ``face/tiny`` on composed scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from featflow.datasets import detection
+from featflow.datasets.labelled import LabelledFaces
+from featflow.evaluation.detection import match_detections
+from featflow.geometry.boxes import nms
+from featflow.nodes.face.tiny.losses import Targets, assign, detection_loss
+from featflow.nodes.face.tiny.network import FaceNet, cell_grid, decode
+from featflow.nodes.face.tiny.node import SPEC
+from featflow.train.recipe import Recipe
+from featflow.train.scenes import Photo, SceneComposer
+from featflow.train.task import Terms
+
+CANVASES = ((256, 256), (320, 320), (320, 320), (448, 448), (640, 640))
+"""Sides of the training canvases, drawn at random; the large ones hold the large faces."""
+
+
+class FaceTask:
+    """Network, data and loss of ``face/tiny``."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        torch.manual_seed(recipe.seed)
+        root = str(recipe.data["root"])
+        self.pixels = recipe.optim.batch_size * 320 * 320
+        self.model: nn.Module = FaceNet(**recipe.model).to(memory_format=torch.channels_last)
+        self.composer = composer(root, "train")
+        self.val = composer(root, "val", held_out=True)
+        self.data_version = f"labels.parquet {LabelledFaces.open(root).version}"
+
+    def batches(self, seed: int) -> Iterator[Mapping[str, Tensor]]:
+        """Endless scenes; every batch has about the same number of pixels."""
+        rng = np.random.default_rng(seed)
+        while True:
+            height, width = CANVASES[int(rng.integers(len(CANVASES)))]
+            count = max(2, self.pixels // (height * width))
+            yield collate([self.composer.draw(rng, height, width) for _ in range(count)])
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor], step: int) -> Terms:
+        """Terms of :func:`detection_loss`."""
+        outputs = model(batch["image"])
+        cells = grid(*batch["image"].shape[2:])
+        boxes, points = decode(outputs, cells)
+        targets = Targets(
+            batch["positive"], batch["ignored"], batch["face"], batch["boxes"], batch["points"]
+        )
+        return detection_loss(outputs[..., 0], boxes, points, targets, cells)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Recall and precision at a score of 0.5 on composed scenes of unseen people."""
+        rng = np.random.default_rng(7)
+        found = missed = false = 0
+        for _ in range(60):
+            scene = self.val.pasted(rng, 512, 640, sizes=(16.0, 200.0)).photo()
+            boxes = detect_in(model, scene)
+            hits = match_detections(boxes, scene.boxes, scene.certain, iou_threshold=0.5)
+            found, missed, false = found + hits.hits, missed + hits.misses, false + hits.false
+        return {
+            "recall": found / max(1, found + missed),
+            "precision": found / max(1, found + false),
+            "faces": float(found + missed),
+        }
+
+
+def composer(root: str, split: str, held_out: bool = False) -> SceneComposer:
+    """Scenes of one split; ``held_out`` takes backgrounds that training never sees."""
+    return SceneComposer(
+        context=detection.head_and_shoulders(root, split) + detection.scenes(root, split),
+        portraits=detection.portraits(root, split),
+        empty=detection.empty_pictures(root, held_out),
+    )
+
+
+@lru_cache(maxsize=8)
+def grid(height: int, width: int) -> Tensor:
+    """Cells of a canvas."""
+    return cell_grid(height, width)
+
+
+def collate(scenes: list[Photo]) -> dict[str, Tensor]:
+    """Stack scenes and assign their faces to cells (in the loader's thread)."""
+    images = np.stack([scene.image for scene in scenes])
+    cells = grid(*images.shape[1:3])
+    rows: list[tuple[Tensor, Tensor, Tensor]] = []
+    first = 0
+    for scene in scenes:
+        boxes = torch.from_numpy(scene.boxes.astype(np.float32))
+        positive, ignored, face = assign(cells, boxes, torch.from_numpy(scene.certain))
+        rows.append((positive, ignored, face + first))
+        first += len(boxes)
+    boxes = np.concatenate([s.boxes for s in scenes]).astype(np.float32)
+    points = np.concatenate([s.points5 for s in scenes]).astype(np.float32)
+    return {
+        "image": SPEC.prepare(images, torch.device("cpu")),
+        "positive": torch.stack([r[0] for r in rows]),
+        "ignored": torch.stack([r[1] for r in rows]),
+        "face": torch.stack([r[2] for r in rows]),
+        "boxes": torch.from_numpy(boxes),
+        "points": torch.from_numpy(points),
+    }
+
+
+def detect_in(model: nn.Module, scene: Photo, threshold: float = 0.5) -> NDArray[np.float64]:
+    """Boxes above the threshold in a scene whose sides divide by 64, (K, 4)."""
+    image = SPEC.prepare(scene.image[None], torch.device("cpu"))
+    outputs = model(image)[0]
+    boxes, _ = decode(outputs, grid(*image.shape[2:]))
+    scores = outputs[:, 0].sigmoid()
+    wanted = scores >= threshold
+    kept: Any = boxes[wanted].double().numpy()
+    rows = nms(kept, scores[wanted].numpy(), 0.4)
+    return np.asarray(kept[rows])
+
+
+def build_task(recipe: Recipe) -> FaceTask:
+    """The task that ``featflow train`` fits."""
+    return FaceTask(recipe)

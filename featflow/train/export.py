@@ -1,0 +1,43 @@
+"""Putting trained weights into the package: half precision, hashed, noted in the card."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+import featflow
+from featflow.files import write_atomically
+
+
+def export_weights(node: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Write ``weights.safetensors`` of a built-in node and its size and hash into its card.
+
+    Weights with two or more dimensions are stored as float16, the others as float32: a rounding
+    of one part in 2000 that changes no result visibly and halves the download.
+
+    Returns:
+        ``file``, ``size_bytes`` and ``sha256``.
+    """
+    folder = Path(featflow.__file__).parent / "nodes" / node
+    content = save({name: _compact(value) for name, value in state.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    write_atomically(folder / "weights.safetensors", content)
+    card = folder / "card.toml"
+    if card.is_file():
+        text = card.read_text(encoding="utf-8")
+        text = re.sub(r"(?m)^size_bytes *=.*$", f"size_bytes = {len(content)}", text)
+        text = re.sub(r"(?m)^sha256 *=.*$", f'sha256 = "{digest}"', text)
+        write_atomically(card, text.encode())
+    return {"file": "weights.safetensors", "size_bytes": len(content), "sha256": digest}
+
+
+def _compact(value: Tensor) -> Tensor:
+    value = value.detach().cpu().contiguous()
+    return value.half() if value.ndim > 1 and value.dtype == torch.float32 else value

@@ -1,0 +1,200 @@
+"""The training loop: fit a task by its recipe, resume after a crash, keep a record."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featflow.errors import TrainingError
+from featflow.train.checkpoint import load_checkpoint, save_checkpoint
+from featflow.train.recipe import Optim, Recipe
+from featflow.train.task import Task
+
+log = logging.getLogger("featflow.train")
+
+Report = Callable[[int, Mapping[str, float]], None]
+
+
+class Trainer:
+    """Fits one task.
+
+    The averaged weights (``ema``) are what is validated and shipped. A non-finite gradient is
+    seen before the step: the step is skipped, and three in a row end the run.
+
+    Args:
+        task: network, data and loss.
+        recipe: how to fit it.
+        folder: where checkpoints go.
+        report: called with the step and the mean loss terms every 50 steps.
+    """
+
+    def __init__(
+        self, task: Task, recipe: Recipe, folder: Path, report: Report | None = None
+    ) -> None:
+        self.task, self.recipe, self.folder = task, recipe, folder
+        self.report = report
+        optim = recipe.optim
+        self.optimiser = torch.optim.AdamW(
+            decay_groups(task.model, optim.weight_decay), lr=optim.lr, betas=(0.9, 0.99)
+        )
+        self.average = {k: v.detach().clone() for k, v in task.model.state_dict().items()}
+        self.step = 0
+        self.seconds = 0.0
+        self.curve: list[dict[str, float]] = []
+        self._bad_in_a_row = 0
+
+    def fit(self, resume: bool = False) -> dict[str, float]:
+        """Train to the recipe's last step and return the last validation."""
+        if resume:
+            load_checkpoint(self, self.folder)
+        optim = self.recipe.optim
+        self.task.model.train()
+        started, spent = time.monotonic(), self.seconds
+        sums: dict[str, float] = {}
+        # A resumed run draws fresh batches: the seed is moved on by the step it resumes from.
+        batches = prefetch(self.task.batches(self.recipe.seed + self.step))
+        for batch in batches:
+            if self.step >= optim.steps:
+                break
+            terms = self.train_one_step(batch)
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value / 50
+            self.seconds = spent + time.monotonic() - started
+            if self.step % 50 == 0:
+                self._record(sums)
+                sums = {}
+            if self.step % optim.save_every == 0:
+                save_checkpoint(self, self.folder)
+            if optim.validate_every and self.step % optim.validate_every == 0:
+                self._note(self.validate())
+        batches.close()
+        save_checkpoint(self, self.folder)
+        return self.validate()
+
+    def train_one_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
+        """One forward, backward and (if the gradient is finite) optimiser step."""
+        optim = self.recipe.optim
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(optim, self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        terms = self.task.loss(self.task.model, batch, self.step)
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.task.model.parameters(), optim.clip)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+            self._update_average()
+            self._bad_in_a_row = 0
+        else:
+            self._skip_bad_step()
+        self.step += 1
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def validate(self) -> dict[str, float]:
+        """Figures of the averaged weights."""
+        model = self.task.model
+        current = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        model.load_state_dict(self.average)
+        model.eval()
+        try:
+            with torch.inference_mode():
+                return self.task.validate(model)
+        finally:
+            model.load_state_dict(current)
+            model.train()
+
+    def _update_average(self) -> None:
+        # Early on the average follows quickly, so that it never remembers the random start.
+        decay = min(self.recipe.optim.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.task.model.state_dict().items():
+                mean = self.average[name]
+                if mean.dtype.is_floating_point:
+                    mean.lerp_(value, 1 - decay)
+                else:
+                    mean.copy_(value)
+
+    def _skip_bad_step(self) -> None:
+        self._bad_in_a_row += 1
+        log.warning("step %d: gradient is not finite, step skipped", self.step)
+        if self._bad_in_a_row >= 3:
+            raise TrainingError(
+                f"{self.recipe.node}: three non-finite gradients in a row at step {self.step}; "
+                f"the last checkpoint is in {self.folder}; lower [optim] lr and resume"
+            )
+
+    def _record(self, terms: dict[str, float]) -> None:
+        if not math.isfinite(terms["loss"]):
+            log.warning("step %d: mean loss is not finite", self.step)
+        self.curve.append({"step": self.step, "seconds": round(self.seconds, 1), **terms})
+        if self.report:
+            self.report(self.step, terms)
+
+    def _note(self, figures: dict[str, float]) -> None:
+        log.info("step %d: %s", self.step, json.dumps(figures))
+        self.curve[-1].update({f"val_{k}": v for k, v in figures.items()})
+
+
+def learning_rate(optim: Optim, step: int) -> float:
+    """Linear warm-up, then half a cosine down to ``lr_end`` of the peak."""
+    if step < optim.warmup:
+        return optim.lr * (step + 1) / optim.warmup
+    part = (step - optim.warmup) / max(1, optim.steps - optim.warmup)
+    low = optim.lr * optim.lr_end
+    return low + (optim.lr - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, part)))
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups that leave biases and other one-dimensional weights undecayed."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def prefetch(
+    batches: Iterator[Mapping[str, Tensor]], depth: int = 4
+) -> Iterator[Mapping[str, Tensor]]:
+    """Draw batches in a thread of their own, ``depth`` ahead; its errors surface here."""
+    ready: queue.Queue[Mapping[str, Tensor] | BaseException] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def draw() -> None:
+        try:
+            for batch in batches:
+                if not _put(ready, batch, stop):
+                    return
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
+            _put(ready, error, stop)
+
+    thread = threading.Thread(target=draw, name="featflow-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _put(ready: queue.Queue[Any], item: object, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            ready.put(item, timeout=0.1)
+        except queue.Full:
+            continue
+        return True
+    return False

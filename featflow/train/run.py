@@ -1,0 +1,74 @@
+"""``featflow train``: from a recipe to shipped weights and a record of how they came about."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featflow.errors import RecipeError
+from featflow.files import write_atomically
+from featflow.train.export import export_weights
+from featflow.train.loop import Report, Trainer
+from featflow.train.recipe import Recipe
+from featflow.train.task import Task
+
+
+def build_task(recipe: Recipe) -> Task:
+    """The task of the node that a recipe names.
+
+    Raises:
+        RecipeError: no built-in node of that name can be trained.
+    """
+    kind, _, name = recipe.node.partition("/")
+    try:
+        module = importlib.import_module(f"featflow.nodes.{kind}.{name}.training")
+    except ModuleNotFoundError as error:
+        raise RecipeError(f"{recipe.node!r} is not a node that featflow can train") from error
+    task: Task = module.build_task(recipe)
+    return task
+
+
+def train(
+    recipe: Recipe, work: Path, *, resume: bool = False, report: Report | None = None
+) -> dict[str, Any]:
+    """Fit the recipe's node, put its weights into the package, write ``results.json``.
+
+    Args:
+        recipe: what to train and how; ``results.json`` is written beside its file.
+        work: folder for checkpoints, made if absent.
+        resume: go on from the checkpoint in ``work``.
+        report: called now and then with the step and the loss terms.
+
+    Returns:
+        What was written to ``results.json``.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    task = build_task(recipe)
+    trainer = Trainer(task, recipe, work, report)
+    figures = trainer.fit(resume)
+    weights = export_weights(recipe.node, trainer.average)
+    results = {
+        "node": recipe.node,
+        "training": {
+            "seed": recipe.seed,
+            "data_version": task.data_version,
+            "steps": trainer.step,
+            "batch_size": recipe.optim.batch_size,
+            "seconds": round(trainer.seconds),
+            "torch": torch.__version__,
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "parameters": sum(p.numel() for p in task.model.parameters()),
+            **weights,
+            "validation": figures,
+            "curve": trainer.curve,
+        },
+    }
+    if recipe.path is not None:
+        text = json.dumps(results, indent=1) + "\n"
+        write_atomically(recipe.path.parent / "results.json", text.encode())
+    return results

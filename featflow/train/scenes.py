@@ -1,0 +1,338 @@
+"""Composed scenes: labelled photographs laid out on a canvas with exact boxes and points.
+
+Single portraits teach a detector that the frame's edge announces a face. Here photographs are
+tiled, turned, shrunk to a few pixels, cut, and pasted on foreign backgrounds, so that faces
+stand at every place and size and edges mean nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featflow.geometry.similarity import apply, compose
+from featflow.geometry.warp import warp
+from featflow.train.photometric import Rng, degrade, relight
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photograph and all faces that are known in it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) x0, y0, x1, y1.
+        points5: (N, 5, 2), NaN where unknown.
+        certain: (N,) False for faces that are neither to be found nor to be missed.
+    """
+
+    image: Image
+    boxes: Floats
+    points5: Floats
+    certain: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class Scene:
+    """A composed picture with its faces; the same fields as :class:`Photo`, growing."""
+
+    image: Image
+    boxes: list[Floats] = field(default_factory=list)
+    points5: list[Floats] = field(default_factory=list)
+    certain: list[bool] = field(default_factory=list)
+
+    def photo(self) -> Photo:
+        """The finished scene as arrays."""
+        return Photo(
+            self.image,
+            np.array(self.boxes, np.float64).reshape(-1, 4),
+            np.array(self.points5, np.float64).reshape(-1, 5, 2),
+            np.array(self.certain, bool),
+        )
+
+    def add_faces(
+        self, photo: Photo, matrix: Floats, window: tuple[int, int, int, int], smallest: float
+    ) -> None:
+        """Enter a photo's faces that the window (x0, y0, x1, y1) shows.
+
+        A face of which less than half is seen, or smaller than ``smallest`` pixels, is kept as
+        uncertain; one of which almost nothing is seen is left out.
+        """
+        for box, points, certain in zip(photo.boxes, photo.points5, photo.certain, strict=True):
+            whole = turned_box(box, matrix)
+            seen = np.array([*np.maximum(whole[:2], window[:2]), *np.minimum(whole[2:], window[2:])])
+            size, left = whole[2:] - whole[:2], seen[2:] - seen[:2]
+            if (left <= 0).any() or left.prod() < 0.15 * size.prod():
+                continue
+            enough = left.prod() >= 0.5 * size.prod() and min(left) >= smallest
+            self.boxes.append(seen)
+            self.points5.append(apply(matrix, points))
+            self.certain.append(bool(certain and enough))
+
+
+def turned_box(box: Floats, matrix: Floats) -> Floats:
+    """Upright box around the ellipse that fills ``box``, after a similarity.
+
+    A face fills its box like an ellipse, so a turned face's box is narrower than the box
+    around the turned corners.
+    """
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    reach = np.sqrt(((matrix[:, :2] * half) ** 2).sum(1))
+    middle = matrix[:, :2] @ centre + matrix[:, 2]
+    return np.concatenate([middle - reach, middle + reach])
+
+
+@dataclass(frozen=True)
+class SceneComposer:
+    """Draws scenes.
+
+    Attributes:
+        context: photographs that show more than the face (tiles and whole canvases).
+        portraits: tight face crops (tiles and pasted heads).
+        empty: pictures without a face (backgrounds and negatives).
+        smallest: faces below this many pixels are uncertain.
+    """
+
+    context: Sequence[Photo]
+    portraits: Sequence[Photo]
+    empty: Sequence[Image]
+    smallest: float = 9.0
+
+    def draw(self, rng: Rng, height: int, width: int) -> Photo:
+        """One random scene."""
+        kind = rng.random()
+        if kind < 0.35:
+            scene = self.tiles(rng, height, width)
+        elif kind < 0.62:
+            scene = self.single(rng, height, width)
+        elif kind < 0.90:
+            scene = self.pasted(rng, height, width)
+        else:
+            scene = Scene(self.background(rng, height, width))
+        scene.image = relight(scene.image, rng) if rng.random() < 0.7 else scene.image
+        if rng.random() < 0.5:
+            scene.image = degrade(scene.image, rng, smallest=int(0.6 * max(height, width)))
+        return scene.photo()
+
+    def background(self, rng: Rng, height: int, width: int) -> Image:
+        """A face-free picture at a random zoom, sometimes turned, mirrored or flat."""
+        if rng.random() < 0.1:
+            return flat(rng, height, width)
+        picture = self.empty[int(rng.integers(len(self.empty)))]
+        fill = max(height / picture.shape[0], width / picture.shape[1])
+        zoom = fill * np.exp(rng.uniform(0, 1.4))
+        matrix = _placed(picture, zoom, 0.0, _spread(rng, picture, zoom, height, width))
+        if rng.random() < 0.5:
+            picture = np.ascontiguousarray(picture[:, ::-1])
+        return warp(picture, matrix, (height, width), "reflect")
+
+    def single(self, rng: Rng, height: int, width: int) -> Scene:
+        """One photograph fills the canvas, at any zoom that leaves a face in it."""
+        pool = self.context if rng.random() < 0.8 else self.portraits
+        scene = Scene(np.zeros((height, width, 3), np.uint8))
+        self._lay(scene, rng, pool, (0, 0, width, height), largest=1.1)
+        return scene
+
+    def tiles(self, rng: Rng, height: int, width: int) -> Scene:
+        """The canvas is cut into rectangles, each a part of another photograph."""
+        scene = Scene(np.zeros((height, width, 3), np.uint8))
+        least = int(rng.integers(24, max(32, height // 3)))
+        for window in guillotine(rng, (0, 0, width, height), least):
+            if rng.random() < 0.12:
+                x0, y0, x1, y1 = window
+                scene.image[y0:y1, x0:x1] = self.background(rng, y1 - y0, x1 - x0)
+                continue
+            pool = self.context if rng.random() < 0.6 else self.portraits
+            self._lay(scene, rng, pool, window, largest=0.9)
+        return scene
+
+    def _lay(
+        self,
+        scene: Scene,
+        rng: Rng,
+        pool: Sequence[Photo],
+        window: tuple[int, int, int, int],
+        largest: float,
+    ) -> None:
+        """Fill a window with a photo so that one of its faces lies inside at a random size."""
+        photo = maybe_mirrored(pool[int(rng.integers(len(pool)))], rng)
+        x0, y0, x1, y1 = window
+        height, width = y1 - y0, x1 - x0
+        if len(photo.boxes):
+            box = photo.boxes[int(rng.integers(len(photo.boxes)))]
+            side = float((box[2:] - box[:2]).max())
+            top = largest * min(height, width)
+            size = np.exp(rng.uniform(np.log(min(10.0, top / 2)), np.log(top)))
+            zoom, middle = size / side, (box[:2] + box[2:]) / 2
+        else:
+            fill = max(height / photo.image.shape[0], width / photo.image.shape[1])
+            zoom = fill * rng.uniform(0.7, 1.5)
+            middle = np.array(photo.image.shape[1::-1]) / 2
+        zoom = min(zoom, 2.5)
+        # The photo should cover the window as far as its zoom allows.
+        target = rng.uniform(0.15, 0.85, 2) * [width, height]
+        matrix = similarity(zoom, tilt(rng), middle, target)
+        scene.image[y0:y1, x0:x1] = self._filled(rng, photo.image, matrix, height, width)
+        to_canvas = compose(np.array([[1.0, 0, x0], [0, 1.0, y0]]), matrix)
+        edges = apply(matrix, _corners(photo.image))
+        low, high = np.maximum(edges.min(0), 0), np.minimum(edges.max(0), [width, height])
+        seen = (int(x0 + low[0]), int(y0 + low[1]), int(x0 + high[0]), int(y0 + high[1]))
+        scene.add_faces(photo, to_canvas, seen, self.smallest)
+
+    def _filled(
+        self, rng: Rng, image: Image, matrix: Floats, height: int, width: int
+    ) -> Image:
+        """The photo in its window; beyond its edge black, its last pixels, or another picture.
+
+        Never its mirror image, which could show a second face that no label knows of.
+        """
+        choice = rng.random()
+        if choice < 0.5:
+            return warp(image, matrix, (height, width), "zero" if choice < 0.25 else "replicate")
+        inside = warp(np.full(image.shape[:2], 255, np.uint8), matrix, (height, width))
+        photo = warp(image, matrix, (height, width), "replicate")
+        behind = self.background(rng, height, width)
+        return np.where(inside[..., None] > 127, photo, behind)
+
+    def pasted(
+        self,
+        rng: Rng,
+        height: int,
+        width: int,
+        sizes: tuple[float, float] = (11.0, 200.0),
+        most: int = 30,
+    ) -> Scene:
+        """Heads with soft outlines on a face-free background, none over another."""
+        scene = Scene(np.ascontiguousarray(self.background(rng, height, width)))
+        taken = np.zeros((0, 4))
+        for _ in range(int(rng.integers(1, most + 1))):
+            size = float(np.exp(rng.uniform(np.log(sizes[0]), np.log(sizes[1]))))
+            target = rng.uniform(0, 1, 2) * [width, height]
+            space = np.concatenate([target - size, target + size])
+            clear = (taken[:, :2] < space[2:]).all(1) & (taken[:, 2:] > space[:2]).all(1)
+            inside = (space >= -size / 2).all() and (space[2:] <= [width, height] + size / 2).all()
+            if clear.any() or not inside or size > 0.8 * min(height, width):
+                continue
+            taken = np.concatenate([taken, space[None]])
+            pool = self.portraits if rng.random() < 0.6 else self.context
+            self.paste(scene, rng, pool, size, target)
+        return scene
+
+    def paste(
+        self, scene: Scene, rng: Rng, pool: Sequence[Photo], size: float, target: Floats
+    ) -> None:
+        """Put one head of ``size`` pixels at ``target``."""
+        photo = maybe_mirrored(pool[int(rng.integers(len(pool)))], rng)
+        if not len(photo.boxes):
+            return
+        one = int(np.argmax((photo.boxes[:, 2:] - photo.boxes[:, :2]).prod(1)))
+        box = photo.boxes[one]
+        zoom = size / float((box[2:] - box[:2]).max())
+        matrix = similarity(zoom, tilt(rng), (box[:2] + box[2:]) / 2, target)
+        height, width = scene.image.shape[:2]
+        x0, y0 = np.maximum(np.floor(target - 1.2 * size), 0).astype(int)
+        x1, y1 = np.minimum(np.ceil(target + 1.2 * size), [width, height]).astype(int)
+        if x1 - x0 < 2 or y1 - y0 < 2:
+            return
+        local = compose(np.array([[1.0, 0, -x0], [0, 1.0, -y0]]), matrix)
+        head = warp(photo.image, local, (y1 - y0, x1 - x0), "replicate").astype(np.float32)
+        alpha = matte(rng, box, local, y1 - y0, x1 - x0)[..., None]
+        under = scene.image[y0:y1, x0:x1]
+        scene.image[y0:y1, x0:x1] = (under + alpha * (head - under)).astype(np.uint8)
+        kept = Photo(
+            photo.image,
+            photo.boxes[one : one + 1],
+            photo.points5[one : one + 1],
+            photo.certain[one : one + 1],
+        )
+        scene.add_faces(kept, matrix, (0, 0, width, height), self.smallest)
+
+
+def similarity(zoom: float, angle: float, middle: Floats, target: Floats) -> Floats:
+    """Zoom and turn about ``middle``, which lands on ``target``."""
+    c, s = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.array([[c, -s], [s, c]])
+    return np.concatenate([linear, (target - linear @ middle)[:, None]], 1)
+
+
+def tilt(rng: Rng) -> float:
+    """Mostly upright, often leaning, now and then lying on the side. Radians."""
+    return float(rng.normal(0, 0.2) if rng.random() < 0.85 else rng.uniform(-1.6, 1.6))
+
+
+def guillotine(
+    rng: Rng, window: tuple[int, int, int, int], least: int
+) -> list[tuple[int, int, int, int]]:
+    """Cut a window into random rectangles whose sides are at least ``least``."""
+    x0, y0, x1, y1 = window
+    width, height = x1 - x0, y1 - y0
+    if max(width, height) < 2 * least or (max(width, height) < 6 * least and rng.random() < 0.15):
+        return [window]
+    if width >= height:
+        cut = x0 + int(rng.integers(least, width - least + 1))
+        parts = [(x0, y0, cut, y1), (cut, y0, x1, y1)]
+    else:
+        cut = y0 + int(rng.integers(least, height - least + 1))
+        parts = [(x0, y0, x1, cut), (x0, cut, x1, y1)]
+    return [cell for part in parts for cell in guillotine(rng, part, least)]
+
+
+def maybe_mirrored(photo: Photo, rng: Rng) -> Photo:
+    """The photo or, half of the time, its mirror image with left and right points swapped."""
+    if rng.random() < 0.5:
+        return photo
+    width = photo.image.shape[1]
+    boxes = photo.boxes.copy()
+    boxes[:, [0, 2]] = width - photo.boxes[:, [2, 0]]
+    points = photo.points5[:, [1, 0, 2, 4, 3]] * [-1.0, 1.0] + [width, 0.0]
+    image = np.ascontiguousarray(photo.image[:, ::-1])
+    return Photo(image, boxes, points, photo.certain)
+
+
+def matte(rng: Rng, box: Floats, matrix: Floats, height: int, width: int) -> NDArray[np.float32]:
+    """Soft ellipse around a head: how much of it covers the background, 0..1."""
+    grow = rng.uniform(0.95, 1.5, 2)
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * grow
+    middle = matrix[:, :2] @ centre + matrix[:, 2]
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    mask = np.zeros((height, width), np.float32)
+    axes = np.maximum(half * scale, 1)
+    if rng.random() < 0.3:
+        mask[:] = 0
+        corners = cv2.boxPoints((tuple(middle.tolist()), tuple((2 * axes).tolist()), angle))
+        cv2.fillConvexPoly(mask, corners.astype(np.int32), 1.0)
+    else:
+        ends = (tuple(middle.tolist()), tuple((2 * axes).tolist()), angle)
+        cv2.ellipse(mask, ends, 1.0, -1)
+    soft = max(1.0, float(rng.uniform(0.0, 0.12)) * float(axes.mean()))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), soft), np.float32)
+
+
+def flat(rng: Rng, height: int, width: int) -> Image:
+    """A plain, graded or noisy surface."""
+    ends = rng.uniform(0, 255, (2, 2, 3)).astype(np.float32)
+    surface = cv2.resize(ends, (width, height), interpolation=cv2.INTER_LINEAR)
+    grain = rng.standard_normal((height, width, 1), np.float32) * rng.uniform(0, 30)
+    return np.clip(surface + grain, 0, 255).astype(np.uint8)
+
+
+def _spread(rng: Rng, picture: Image, zoom: float, height: int, width: int) -> Floats:
+    room = np.maximum(np.array(picture.shape[1::-1]) * zoom - [width, height], 0)
+    return -rng.uniform(0, 1, 2) * room
+
+
+def _placed(picture: Image, zoom: float, angle: float, corner: Floats) -> Floats:
+    return similarity(zoom, angle, np.zeros(2), corner)
+
+
+def _corners(image: Image) -> Floats:
+    height, width = image.shape[:2]
+    return np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
