@@ -15,7 +15,7 @@ from featflow.errors import OptionError
 
 Floats = NDArray[np.floating[Any]]
 
-_NMS_BLOCK = 256
+_NMS_BLOCK = 128
 
 
 def area(boxes: Floats) -> NDArray[np.float64]:
@@ -32,13 +32,18 @@ def iou(a: Floats, b: Floats) -> NDArray[np.float64]:
         (N, M), 0..1; 0 where both boxes are empty.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    sides = np.maximum(high - low, 0.0)
-    shared = sides[..., 0] * sides[..., 1]
+    shared = _shared_length(a, b, 0)
+    shared *= _shared_length(a, b, 1)
     union = area(a)[:, None] + area(b)[None] - shared
     ratio = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
     return np.asarray(ratio, np.float64)
+
+
+def _shared_length(a: Floats, b: Floats, axis: int) -> NDArray[np.float64]:
+    """Length (N, M) that boxes have in common along x (0) or y (1)."""
+    length = np.minimum(a[:, None, axis + 2], b[None, :, axis + 2])
+    length -= np.maximum(a[:, None, axis], b[None, :, axis])
+    return np.maximum(length, 0.0)
 
 
 def nms(boxes: Floats, scores: Floats, iou_threshold: float) -> NDArray[np.int64]:
@@ -85,10 +90,10 @@ def _greedy(clash: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _overlaps_any(boxes: Floats, winners: Floats, threshold: float) -> NDArray[np.bool_]:
-    """Which boxes overlap any winner; in pieces, so that memory stays small."""
+    """Which boxes overlap any winner; in pieces that stay in the processor's cache."""
     pieces = [
-        (iou(boxes[start : start + 2048], winners) > threshold).any(1)
-        for start in range(0, len(boxes), 2048)
+        (iou(boxes[start : start + 256], winners) > threshold).any(1)
+        for start in range(0, len(boxes), 256)
     ]
     return np.concatenate(pieces) if pieces else np.zeros(0, bool)
 
