@@ -14,15 +14,18 @@ from featflow.geometry.warp import Outside
 
 Floats = NDArray[np.floating[Any]]
 
-FIVE_POINT_TEMPLATE: NDArray[np.float64] = np.array(
-    [
-        [38.2946, 51.6963],
-        [73.5318, 51.5014],
-        [56.0252, 71.7366],
-        [41.5493, 92.3655],
-        [70.7299, 92.2041],
-    ]
-) / 112.0
+FIVE_POINT_TEMPLATE: NDArray[np.float64] = (
+    np.array(
+        [
+            [38.2946, 51.6963],
+            [73.5318, 51.5014],
+            [56.0252, 71.7366],
+            [41.5493, 92.3655],
+            [70.7299, 92.2041],
+        ]
+    )
+    / 112.0
+)
 """Eyes, nose tip and mouth corners (image left first) in a unit square, the alignment that
 face recognition has used since SphereFace (Liu et al. 2017) and ArcFace (Deng et al. 2019)."""
 
@@ -108,5 +111,5 @@ def complete_points5(points: Floats, box: Floats) -> NDArray[np.float64]:
     """Five points, with those of an upright face in the box where a face has none."""
     points, box = np.asarray(points, np.float64), np.asarray(box, np.float64)
     assumed = box[:, None, :2] + FIVE_POINTS_IN_BOX * (box[:, 2:] - box[:, :2])[:, None]
-    known = np.isfinite(points).all((1, 2))
+    known = np.asarray(np.isfinite(points).all((1, 2)), bool)
     return np.where(known[:, None, None], points, assumed)

@@ -39,7 +39,10 @@ def umeyama(source: Floats, target: Floats) -> NDArray[np.float64]:
     cos = (a * b).sum((1, 2))
     sin = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(1)
     spread = (a * a).sum((1, 2))
+    # Points that coincide still spread by the rounding of their mean.
+    rounding = src.shape[1] * (4 * np.finfo(np.float64).eps * np.abs(src).max((1, 2))) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(spread > rounding, spread, np.nan)
         c, s = cos / spread, sin / spread
     linear = np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
     shift = dst_mean[:, 0] - np.einsum("nij,nj->ni", linear, src_mean[:, 0])
@@ -53,13 +56,16 @@ def invert(matrix: Floats) -> NDArray[np.float64]:
     m = np.asarray(matrix, np.float64)
     det = m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        linear = np.stack(
-            [
-                np.stack([m[..., 1, 1], -m[..., 0, 1]], -1),
-                np.stack([-m[..., 1, 0], m[..., 0, 0]], -1),
-            ],
-            -2,
-        ) / det[..., None, None]
+        linear = (
+            np.stack(
+                [
+                    np.stack([m[..., 1, 1], -m[..., 0, 1]], -1),
+                    np.stack([-m[..., 1, 0], m[..., 0, 0]], -1),
+                ],
+                -2,
+            )
+            / det[..., None, None]
+        )
     shift = -np.einsum("...ij,...j->...i", linear, m[..., 2])
     return np.concatenate([linear, shift[..., None]], -1)
 
@@ -75,11 +81,12 @@ def compose(second: Floats, first: Floats) -> NDArray[np.float64]:
 def apply(matrix: Floats, points: Floats) -> NDArray[np.float64]:
     """Carry points (..., P, 2) through maps (..., 2, 3)."""
     m, p = np.asarray(matrix, np.float64), np.asarray(points, np.float64)
-    return np.einsum("...ij,...pj->...pi", m[..., :2], p) + m[..., None, :, 2]
+    carried = np.einsum("...ij,...pj->...pi", m[..., :2], p) + m[..., None, :, 2]
+    return np.asarray(carried, np.float64)
 
 
 def scale_of(matrix: Floats) -> NDArray[np.float64]:
     """Length that a unit length has after the map: the square root of its area factor."""
     m = np.asarray(matrix, np.float64)
     det = m[..., 0, 0] * m[..., 1, 1] - m[..., 0, 1] * m[..., 1, 0]
-    return np.sqrt(np.abs(det))
+    return np.asarray(np.sqrt(np.abs(det)), np.float64)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from featflow.geometry.similarity import compose, invert, scale_of
+from featflow.geometry.similarity import apply, compose, invert, scale_of
 
 Outside = Literal["zero", "replicate", "reflect"]
 
@@ -23,6 +23,7 @@ _BORDER = {
     "replicate": cv2.BORDER_REPLICATE,
     "reflect": cv2.BORDER_REFLECT_101,
 }
+_LARGEST_BLOCK = 64
 _TO_CORNER = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
 _TO_CENTRE = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5]])
 
@@ -47,42 +48,96 @@ def warp(
     height, width = size
     if image.size == 0 or not np.isfinite(matrix).all() or scale_of(matrix) == 0:
         return np.zeros((height, width, *image.shape[2:]), np.uint8)
-    image, matrix = _shrink_first(image, np.asarray(matrix, np.float64), size)
+    image, matrix = _shrink_first(image, np.asarray(matrix, np.float64), size, outside)
     at_centres = compose(_TO_CENTRE, compose(matrix, _TO_CORNER))
-    result: NDArray[np.uint8] = cv2.warpAffine(
+    result = cv2.warpAffine(
         image, at_centres, (width, height), flags=cv2.INTER_LINEAR, borderMode=_BORDER[outside]
     )
-    return result
+    return np.asarray(result, np.uint8)
 
 
 def _shrink_first(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    size: tuple[int, int],
+    outside: Outside,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Average blocks of pixels so that the bilinear step never skips any of them.
 
-    Only the part of the picture that the output can see is averaged; the factor is whole,
-    so that every block is an exact mean and the map stays exact.
+    Only what the output can see is averaged, with a border of what lies beyond the picture.
+    Blocks are whole pixels and start where the output starts: a crop that shrinks by a whole
+    number from a whole pixel is an exact mean of the pixels under each output pixel.
     """
-    factor = int(1.0 / scale_of(matrix))
-    if factor < 2:
-        return image, matrix
+    while (step := _block(matrix)).max() > 1:
+        low, count = _blocks_seen(matrix, size, image.shape[:2], step, outside)
+        if (count < 1).any():
+            break
+        part = _part(image, low, low + count * step, outside)
+        small = cv2.resize(part, count.tolist(), interpolation=cv2.INTER_AREA)
+        image = np.asarray(small, np.uint8)
+        to_frame = np.array([[step[0], 0.0, low[0]], [0.0, step[1], low[1]]])
+        matrix = compose(matrix, to_frame)
+    return image, matrix
+
+
+def _block(matrix: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Width and height in image pixels of the blocks to average; 1 where nothing shrinks."""
+    shrink = 1.0 / np.linalg.norm(matrix[:, :2], axis=0)
+    whole = np.clip(np.floor(shrink + 1e-6), 1, _LARGEST_BLOCK)
+    return np.asarray(whole, np.int64)
+
+
+def _blocks_seen(
+    matrix: NDArray[np.float64],
+    size: tuple[int, int],
+    image_size: tuple[int, ...],
+    step: NDArray[np.int64],
+    outside: Outside,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First pixel (x, y) and number (x, y) of the blocks that the output can see."""
     height, width = size
     corners = np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
-    back = invert(matrix)
-    seen = corners @ back[:, :2].T + back[:, 2]
-    low = np.floor(seen.min(0) / factor - 1).astype(int) * factor
-    high = np.ceil(seen.max(0) / factor + 1).astype(int) * factor
-    x0, y0 = np.maximum(low, 0)
-    x1, y1 = np.minimum(high, [image.shape[1], image.shape[0]])
-    x1, y1 = x1 - (x1 - x0) % factor, y1 - (y1 - y0) % factor
-    if x1 - x0 < factor or y1 - y0 < factor:
-        return image, matrix
+    seen = apply(invert(matrix), corners)
+    side = np.array([image_size[1], image_size[0]])
+    # Two blocks beyond the edge, one is wholly outside: from there on zero stays zero and the
+    # edge stays the edge. A mirror image changes further out, for as long as the picture is.
+    margin = np.maximum(2 * step, side) if outside == "reflect" else 2 * step
+    low = np.floor(seen.min(0) + 1e-6).astype(np.int64) - step
+    low += np.maximum(np.ceil((-margin - low) / step), 0).astype(np.int64) * step
+    high = np.minimum(np.ceil(seen.max(0) - 1e-6).astype(np.int64) + step, side + margin)
+    off_picture = (low >= side) | (high <= 0)
+    return low, np.where(off_picture, 0, -((low - high) // step))
+
+
+def _part(
+    image: NDArray[np.uint8],
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+    outside: Outside,
+) -> NDArray[np.uint8]:
+    """The pixels from ``low`` up to ``high`` (x, y), also where they lie off the picture."""
+    height, width = image.shape[:2]
+    before = np.maximum(-low, 0)
+    after = np.maximum(high - [width, height], 0)
+    if outside == "reflect" and (before.any() or after.any()):
+        columns, rows = _reflected(low[0], high[0], width), _reflected(low[1], high[1], height)
+        return image[rows[:, None], columns]
+    x0, y0 = low + before
+    x1, y1 = high - after
     part = image[y0:y1, x0:x1]
-    small: NDArray[np.uint8] = cv2.resize(
-        part, ((x1 - x0) // factor, (y1 - y0) // factor), interpolation=cv2.INTER_AREA
+    if not (before.any() or after.any()):
+        return part
+    padded = cv2.copyMakeBorder(
+        part, int(before[1]), int(after[1]), int(before[0]), int(after[0]), _BORDER[outside]
     )
-    to_frame = np.array([[factor, 0.0, x0], [0.0, factor, y0]])
-    return small, compose(matrix, to_frame)
+    return np.asarray(padded, np.uint8)
+
+
+def _reflected(start: int, stop: int, length: int) -> NDArray[np.int64]:
+    """Pixel that a mirror at the outermost pixels shows at each position from start to stop."""
+    period = max(2 * (length - 1), 1)
+    position = np.arange(start, stop) % period
+    return np.minimum(position, period - position) if length > 1 else position * 0
 
 
 def warp_faces(
