@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +42,31 @@ def degrade(image: Image, rng: Rng, smallest: int = 20) -> Image:
     if rng.random() < 0.15:
         image = _motion_blur(image, rng)
     if rng.random() < 0.3:
-        noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(1, 12)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+        image = add_noise(image, rng, rng.uniform(1, 12))
     if rng.random() < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))]
         image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], 1), np.uint8)
     return image
+
+
+def add_noise(image: Image, rng: Rng, sigma: float) -> Image:
+    """Gaussian noise of standard deviation ``sigma`` grey levels, drawn from a fixed pool.
+
+    Drawing half a million normal numbers a picture would cost more than the rest of the
+    augmentation; a random cut from a pool is as good.
+    """
+    pool = _noise_pool()
+    start = int(rng.integers(0, pool.size // 2))
+    count = image.size
+    noise = np.resize(pool[start : start + count], image.shape)
+    scaled = noise * np.float32(sigma)
+    total = cv2.add(image, scaled, dtype=cv2.CV_8U)
+    return np.asarray(total, np.uint8).reshape(image.shape)
+
+
+@lru_cache(maxsize=1)
+def _noise_pool() -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(1 << 21, np.float32)
 
 
 def _motion_blur(image: Image, rng: Rng) -> Image:

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from featflow.geometry.similarity import apply, compose
 from featflow.geometry.warp import warp
-from featflow.train.photometric import Rng, degrade, relight
+from featflow.train.photometric import Rng, add_noise, degrade, relight
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
+
+IDENTITY: Floats = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ class SceneComposer:
         zoom = fill * np.exp(rng.uniform(0, 1.4))
         matrix = _placed(picture, zoom, 0.0, _spread(rng, picture, zoom, height, width))
         if rng.random() < 0.5:
-            picture = np.ascontiguousarray(picture[:, ::-1])
+            mirror = np.array([[-1.0, 0.0, picture.shape[1]], [0.0, 1.0, 0.0]])
+            matrix = compose(matrix, mirror)
         return warp(picture, matrix, (height, width), "reflect")
 
     def single(self, rng: Rng, height: int, width: int) -> Scene:
@@ -162,7 +165,7 @@ class SceneComposer:
         largest: float,
     ) -> None:
         """Fill a window with a photo so that one of its faces lies inside at a random size."""
-        photo = maybe_mirrored(pool[int(rng.integers(len(pool)))], rng)
+        photo, mirror = maybe_mirrored(pool[int(rng.integers(len(pool)))], rng)
         x0, y0, x1, y1 = window
         height, width = y1 - y0, x1 - x0
         if len(photo.boxes):
@@ -178,7 +181,8 @@ class SceneComposer:
         zoom = min(zoom, 2.5)
         # The photo should cover the window as far as its zoom allows.
         target = rng.uniform(0.15, 0.85, 2) * [width, height]
-        matrix = similarity(zoom, tilt(rng), middle, target)
+        middle = mirror[:, :2] @ middle + mirror[:, 2]
+        matrix = compose(similarity(zoom, tilt(rng), middle, target), mirror)
         scene.image[y0:y1, x0:x1] = self._filled(rng, photo.image, matrix, height, width)
         to_canvas = compose(np.array([[1.0, 0, x0], [0, 1.0, y0]]), matrix)
         edges = apply(matrix, _corners(photo.image))
@@ -217,7 +221,7 @@ class SceneComposer:
             target = rng.uniform(0, 1, 2) * [width, height]
             space = np.concatenate([target - size, target + size])
             clear = (taken[:, :2] < space[2:]).all(1) & (taken[:, 2:] > space[:2]).all(1)
-            inside = (space >= -size / 2).all() and (space[2:] <= [width, height] + size / 2).all()
+            inside = (space >= -size / 2).all() and (space[2:] <= np.array([width, height]) + size / 2).all()
             if clear.any() or not inside or size > 0.8 * min(height, width):
                 continue
             taken = np.concatenate([taken, space[None]])
@@ -229,13 +233,14 @@ class SceneComposer:
         self, scene: Scene, rng: Rng, pool: Sequence[Photo], size: float, target: Floats
     ) -> None:
         """Put one head of ``size`` pixels at ``target``."""
-        photo = maybe_mirrored(pool[int(rng.integers(len(pool)))], rng)
+        photo, mirror = maybe_mirrored(pool[int(rng.integers(len(pool)))], rng)
         if not len(photo.boxes):
             return
         one = int(np.argmax((photo.boxes[:, 2:] - photo.boxes[:, :2]).prod(1)))
         box = photo.boxes[one]
         zoom = size / float((box[2:] - box[:2]).max())
-        matrix = similarity(zoom, tilt(rng), (box[:2] + box[2:]) / 2, target)
+        middle = mirror[:, :2] @ ((box[:2] + box[2:]) / 2) + mirror[:, 2]
+        matrix = compose(similarity(zoom, tilt(rng), middle, target), mirror)
         height, width = scene.image.shape[:2]
         x0, y0 = np.maximum(np.floor(target - 1.2 * size), 0).astype(int)
         x1, y1 = np.minimum(np.ceil(target + 1.2 * size), [width, height]).astype(int)
@@ -284,16 +289,16 @@ def guillotine(
     return [cell for part in parts for cell in guillotine(rng, part, least)]
 
 
-def maybe_mirrored(photo: Photo, rng: Rng) -> Photo:
-    """The photo or, half of the time, its mirror image with left and right points swapped."""
+def maybe_mirrored(photo: Photo, rng: Rng) -> tuple[Photo, Floats]:
+    """Half of the time a mirror: the photo with left and right points swapped, and the map.
+
+    The picture itself is not touched: mirroring is part of the map that places it.
+    """
     if rng.random() < 0.5:
-        return photo
-    width = photo.image.shape[1]
-    boxes = photo.boxes.copy()
-    boxes[:, [0, 2]] = width - photo.boxes[:, [2, 0]]
-    points = photo.points5[:, [1, 0, 2, 4, 3]] * [-1.0, 1.0] + [width, 0.0]
-    image = np.ascontiguousarray(photo.image[:, ::-1])
-    return Photo(image, boxes, points, photo.certain)
+        return photo, IDENTITY
+    swapped = photo.points5[:, [1, 0, 2, 4, 3]]
+    mirror = np.array([[-1.0, 0.0, photo.image.shape[1]], [0.0, 1.0, 0.0]])
+    return Photo(photo.image, photo.boxes, swapped, photo.certain), mirror
 
 
 def matte(rng: Rng, box: Floats, matrix: Floats, height: int, width: int) -> NDArray[np.float32]:
@@ -320,8 +325,7 @@ def flat(rng: Rng, height: int, width: int) -> Image:
     """A plain, graded or noisy surface."""
     ends = rng.uniform(0, 255, (2, 2, 3)).astype(np.float32)
     surface = cv2.resize(ends, (width, height), interpolation=cv2.INTER_LINEAR)
-    grain = rng.standard_normal((height, width, 1), np.float32) * rng.uniform(0, 30)
-    return np.clip(surface + grain, 0, 255).astype(np.uint8)
+    return add_noise(np.clip(surface, 0, 255).astype(np.uint8), rng, rng.uniform(0, 30))
 
 
 def _spread(rng: Rng, picture: Image, zoom: float, height: int, width: int) -> Floats:

@@ -52,7 +52,7 @@ def assign(cells: Tensor, boxes: Tensor, certain: Tensor) -> tuple[Tensor, Tenso
     distance = (cells[:, None, :2] - centre).abs()
     near = (distance <= torch.maximum(0.18 * size, 0.75 * stride[:, None, None])).all(-1)
     bounds = torch.tensor([RANGES[int(s)] for s in stride.unique()])
-    row = torch.searchsorted(stride.unique(), stride)
+    row = torch.searchsorted(stride.unique(), stride.contiguous())
     fits = (longer >= bounds[row, 0:1]) & (longer <= bounds[row, 1:2])
     claim = near & fits & certain
     area = torch.where(claim, size.prod(1), torch.inf)

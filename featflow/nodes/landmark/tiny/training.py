@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from featflow.datasets.labelled import Image, LabelledFaces
 from featflow.geometry.crop import complete_points5
-from featflow.geometry.landmarks import MIRROR_68, interocular
+from featflow.geometry.landmarks import MIRROR, interocular
 from featflow.geometry.similarity import apply, compose, umeyama
 from featflow.geometry.warp import warp
 from featflow.nodes.landmark.tiny.network import LandmarkNet
@@ -153,7 +153,7 @@ def turn(angle: float, size: int) -> NDArray[np.float64]:
 def mirrored(sample: dict[str, Any]) -> dict[str, Any]:
     """The same crop seen in a mirror: left and right points change places."""
     crop, points = sample["crop"], sample["points"]
-    flipped = points[MIRROR_68] * [-1.0, 1.0] + [crop.shape[1], 0.0]
+    flipped = points[MIRROR] * [-1.0, 1.0] + [crop.shape[1], 0.0]
     return {**sample, "crop": np.ascontiguousarray(crop[:, ::-1]), "points": flipped}
 
 
