@@ -1,0 +1,244 @@
+"""``Detector``: photos and video in, a table of faces out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from featflow.errors import OptionError
+from featflow.fex.meta import new_meta
+from featflow.nodes import make_node
+from featflow.runs import OnError, Run, RunOptions
+
+if TYPE_CHECKING:
+    from featflow.fex.table import Fex
+    from featflow.flow.node import Node
+
+SLOTS = ("face", "landmark", "pose", "mask", "au", "emotion", "identity", "gaze")
+"""What a detector can be asked for, in the order of the table's columns."""
+
+
+class Detector:
+    """Finds faces and describes them.
+
+    Every slot takes the name of a registered node (``featflow nodes`` lists them), a node of
+    your own, or None to leave it out; columns of a slot that is left out are absent.
+
+    Example:
+        >>> from featflow import Detector
+        >>> from featflow.datasets import sample_photo
+        >>> fex = Detector().detect(sample_photo(), progress_bar=False)
+        >>> len(fex)
+        1
+
+    Args:
+        face: finds boxes, scores and five points.
+        landmark: gives 68 points.
+        pose: gives the head's rotation and translation.
+        mask: gives face masks.
+        au: gives action units.
+        emotion: gives probabilities of seven emotions.
+        identity: gives an embedding a face.
+        gaze: gives the direction of the eyes.
+        options: slot to arguments of its node, as in ``{"face": {"max_side": 1280}}``.
+        device: ``"cpu"``, ``"cuda"``, ``"mps"``, a torch device, or ``"auto"`` for the fastest
+            that is there.
+        mode: ``"threads"`` overlaps decoding and inference; ``"sequential"`` runs everything in
+            the caller's thread, for debugging; both give the same rows.
+
+    Raises:
+        UnknownNodeError: a name is not registered; the message lists those that are.
+        UnmetNeedsError: a node requires what no other slot provides.
+        OptionError: an option is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        face: str | Node | type[Node] | None = "tiny",
+        landmark: str | Node | type[Node] | None = "tiny",
+        pose: str | Node | type[Node] | None = "mlp",
+        mask: str | Node | type[Node] | None = None,
+        au: str | Node | type[Node] | None = None,
+        emotion: str | Node | type[Node] | None = None,
+        identity: str | Node | type[Node] | None = None,
+        gaze: str | Node | type[Node] | None = None,
+        *,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        device: str = "auto",
+        mode: Literal["threads", "sequential"] = "threads",
+    ) -> None:
+        from featflow.flow.graph import order_nodes
+
+        wanted = dict(
+            zip(SLOTS, (face, landmark, pose, mask, au, emotion, identity, gaze), strict=True)
+        )
+        options = _checked_options(options, wanted)
+        self.nodes: dict[str, Node] = {
+            slot: make_node(slot, spec, options.get(slot))
+            for slot, spec in wanted.items()
+            if spec is not None
+        }
+        if "face" not in self.nodes:
+            raise OptionError("a detector needs a face node; face=None leaves nothing to describe")
+        if mode not in ("threads", "sequential"):
+            raise OptionError(f"mode is 'threads' or 'sequential', got {mode!r}")
+        order_nodes(list(self.nodes.values()))
+        self.mode: Literal["threads", "sequential"] = mode
+        self.device = _resolve_device(device)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{slot}={node.name}" for slot, node in self.nodes.items())
+        return f"Detector({inside}, device={self.device})"
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of loaded weights; the detector can still be used and loads them again."""
+        for node in self.nodes.values():
+            node.unload()
+
+    def detect(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        face_detection_threshold: float = 0.5,
+        skip_frames: int | None = None,
+        output_size: int | None = None,
+        save: str | Path | None = None,
+        resume: bool = False,
+        on_error: OnError = "raise",
+        progress_bar: bool = True,
+        *,
+        start: float | None = None,
+        stop: float | None = None,
+    ) -> Fex:
+        """Detect faces in photos, clips, arrays, or any mix of them.
+
+        Args:
+            inputs: a path, folder, glob, PIL image, array (H, W, 3) uint8 RGB, torch tensor, a
+                list that mixes these, or a generator of frames.
+            batch_size: frames at a time; 8 where you do not say. Rows do not depend on it.
+            num_workers: processes that decode; 0 decodes in a thread of this one.
+            face_detection_threshold: least score of a face, 0..1, inclusive.
+            skip_frames: take every n-th frame of clips.
+            output_size: bound on the longer side of the working picture; coordinates in the
+                table are original pixels all the same.
+            save: file to write as the run goes on (.csv, .parquet, .feather or .json).
+            resume: go on with an interrupted run that wrote to ``save``.
+            on_error: an input that cannot be read ``"raise"``-s, becomes a ``"row"`` with
+                ``Keep`` False and the reason, or is left out (``"skip"``).
+            progress_bar: show frames a second and time left.
+            start, stop: part of clips to read, seconds, ``start <= time < stop``.
+
+        Returns:
+            One row a face; a frame without a face is one row with NaN and score 0.
+
+        Raises:
+            InputError: under ``on_error="raise"``; rows that were finished before it are in the
+                error's ``rows``.
+            OptionError: an argument is out of range.
+            OutputError: ``save`` cannot be written.
+            ResumeError: the interrupted run had other options or inputs.
+        """
+        run = self._run(
+            inputs,
+            RunOptions(
+                batch_size=batch_size,
+                num_workers=num_workers,
+                face_detection_threshold=face_detection_threshold,
+                skip_frames=skip_frames,
+                output_size=output_size,
+                start=start,
+                stop=stop,
+                on_error=on_error,
+            ),
+        )
+        return run.table(save=save, resume=resume, progress_bar=progress_bar)
+
+    def iter_detect(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        face_detection_threshold: float = 0.5,
+        skip_frames: int | None = None,
+        output_size: int | None = None,
+        on_error: OnError = "raise",
+        *,
+        start: float | None = None,
+        stop: float | None = None,
+    ) -> Iterator[Fex]:
+        """Detect faces in input that may never end, one table a batch.
+
+        Arguments are those of :meth:`detect`. Leaving the iterator early ends everything that
+        runs behind it.
+
+        Yields:
+            Rows of the next frames, in order.
+        """
+        run = self._run(
+            inputs,
+            RunOptions(
+                batch_size=batch_size,
+                num_workers=num_workers,
+                face_detection_threshold=face_detection_threshold,
+                skip_frames=skip_frames,
+                output_size=output_size,
+                start=start,
+                stop=stop,
+                on_error=on_error,
+                live=True,
+            ),
+        )
+        return run.batches()
+
+    def _run(self, inputs: Any, options: RunOptions) -> Run:
+        for node in self.nodes.values():
+            node.load(self.device)
+        return Run(list(self.nodes.values()), inputs, options, self.meta(), self.mode)
+
+    def meta(self) -> dict[str, Any]:
+        """Which nodes and weights this detector runs, as it is recorded with every table."""
+        nodes = {slot: node.id for slot, node in self.nodes.items()}
+        weights = {node.id: node.weights_hash() for node in self.nodes.values()}
+        return new_meta(nodes, {k: v for k, v in weights.items() if v})
+
+
+def _checked_options(
+    options: Mapping[str, Mapping[str, Any]] | None, wanted: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    given = dict(options or {})
+    unknown = sorted(given.keys() - set(SLOTS))
+    if unknown:
+        raise OptionError(f"options name unknown slots {unknown}; slots: {', '.join(SLOTS)}")
+    unused = sorted(slot for slot in given if wanted[slot] is None)
+    if unused:
+        raise OptionError(f"options are given for slots that are None: {', '.join(unused)}")
+    return given
+
+
+def _resolve_device(device: str) -> str:
+    import torch
+
+    if str(device) != "auto":
+        try:
+            return str(torch.device(device))
+        except (RuntimeError, TypeError) as error:
+            raise OptionError(f"device {device!r} is not one that torch knows: {error}") from error
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+

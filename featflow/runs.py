@@ -1,0 +1,279 @@
+"""One run of a detector: frames in, pieces of the table out, kept as they are finished.
+
+Frames are counted over all inputs and cut into pieces of a fixed number. The flow is flushed
+between pieces, so what a piece holds depends on its own frames alone: a run that was
+interrupted and resumed gives the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from featflow.datasets import frame_batches, open_source
+from featflow.datasets.frame import Frame
+from featflow.errors import FeatflowError, OptionError
+from featflow.fex.build import empty_fex, fex_from_batches
+from featflow.fex.formats import suffix_of
+from featflow.fex.table import Fex
+from featflow.fex.writer import FexWriter
+from featflow.flow import FLUSH, Flow
+from featflow.flow.batch import Batch
+
+if TYPE_CHECKING:
+    from featflow.datasets import Source
+    from featflow.flow.node import Node
+
+OnError = Literal["raise", "row", "skip"]
+
+PIECE_FRAMES = 256
+"""Frames in a piece: a few seconds of work, which is what a crash can cost."""
+
+DEFAULT_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Arguments of :meth:`featflow.Detector.detect` that shape a run; see there."""
+
+    batch_size: int | None = None
+    num_workers: int = 0
+    face_detection_threshold: float = 0.5
+    skip_frames: int | None = None
+    output_size: int | None = None
+    start: float | None = None
+    stop: float | None = None
+    on_error: OnError = "raise"
+    live: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise OptionError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.num_workers < 0:
+            raise OptionError(f"num_workers must be 0 or more, got {self.num_workers}")
+        if not 0 < self.face_detection_threshold <= 1:
+            raise OptionError(
+                f"face_detection_threshold must be above 0 and at most 1, "
+                f"got {self.face_detection_threshold}"
+            )
+        if self.on_error not in ("raise", "row", "skip"):
+            raise OptionError(f"on_error is 'raise', 'row' or 'skip', got {self.on_error!r}")
+
+    @property
+    def frames(self) -> int:
+        """Frames at a time."""
+        return self.batch_size or DEFAULT_BATCH
+
+    def recorded(self) -> dict[str, Any]:
+        """What is written down with the table: all that may change a value or a row."""
+        return {k: v for k, v in asdict(self).items() if k not in ("num_workers", "live")}
+
+
+@dataclass
+class Run:
+    """A flow over inputs.
+
+    Args:
+        nodes: loaded nodes.
+        inputs: see :meth:`featflow.Detector.detect`.
+        options: how to run.
+        meta: metadata of the detector; the options are added.
+        mode: see :class:`featflow.flow.Flow`.
+
+    Attributes:
+        failures: inputs that could not be read, as far as the run has come.
+        frames_done: frames whose rows are finished.
+    """
+
+    nodes: Sequence[Node]
+    inputs: Any
+    options: RunOptions
+    meta: dict[str, Any]
+    mode: Literal["threads", "sequential"] = "threads"
+    failures: list[FeatflowError] = field(default_factory=list)
+    frames_done: int = 0
+
+    def __post_init__(self) -> None:
+        o = self.options
+        self.source: Source = open_source(
+            self.inputs,
+            skip_frames=o.skip_frames,
+            start=o.start,
+            stop=o.stop,
+            output_size=o.output_size,
+        )
+        self.meta = {**self.meta, "options": o.recorded()}
+        self.fields = {name for node in self.nodes for name in node.provides}
+        self.flow = Flow(
+            list(self.nodes),
+            mode=self.mode,
+            frame_batch=o.frames,
+            min_score=o.face_detection_threshold,
+            stall_seconds=None if o.live else 300.0,
+        )
+
+    def batches(self) -> Iterator[Fex]:
+        """Rows of each batch as it is finished, for input that may never end."""
+        stream = frame_batches(self.source, self.options.frames, self.options.num_workers)
+        with closing(self.flow.run(stream)) as finished:
+            for batch in finished:
+                yield self._rows([batch])
+
+    def pieces(self, done: Iterable[int] = ()) -> Iterator[tuple[int, Fex]]:
+        """Finished pieces in order, with their numbers.
+
+        Args:
+            done: pieces that are there already: decoded past, not computed.
+
+        Raises:
+            FeatflowError: what went wrong; the rows of the unfinished piece are in its ``rows``.
+        """
+        skip = frozenset(done)
+        numbers = (n for n in range(sys.maxsize) if n not in skip)
+        number, waiting, count = next(numbers), list[Batch](), 0
+        with closing(self.flow.run(self._stream(skip))) as finished:
+            try:
+                for batch in finished:
+                    waiting.append(batch)
+                    count += len(batch.frames)
+                    if count >= PIECE_FRAMES:
+                        yield number, self._rows(waiting)
+                        number, waiting, count = next(numbers), [], 0
+            except FeatflowError as error:
+                _attach_rows(error, self._rows(waiting, quiet=True) if waiting else None)
+                raise
+        if waiting:
+            yield number, self._rows(waiting)
+
+    def _stream(self, skip: frozenset[int]) -> Iterator[Any]:
+        """Lists of frames, FLUSH after each piece, pieces in ``skip`` left out."""
+        position = 0
+        for frames in frame_batches(self.source, self.options.frames, self.options.num_workers):
+            for number, part in _cut(frames, position):
+                if number not in skip:
+                    yield part
+                position += len(part)
+                if position % PIECE_FRAMES == 0:
+                    yield FLUSH
+
+    def _rows(self, batches: list[Batch], quiet: bool = False) -> Fex:
+        for batch in batches:
+            for error in batch.frames.errors:
+                if error is not None:
+                    self.failures.append(error)
+                    if self.options.on_error == "raise" and not quiet:
+                        before = [b for b in batches if b.frames.uids[0] < batch.frames.uids[0]]
+                        _attach_rows(error, self._rows(before, quiet=True) if before else None)
+                        raise error
+        self.frames_done += sum(len(batch.frames) for batch in batches)
+        fex = fex_from_batches(batches, self.meta, fields=self.fields)
+        if self.options.on_error == "skip":
+            unread = [r for b in batches for r in b.frames.errors]
+            if any(error is not None for error in unread):
+                return fex[~fex["FilterReason"].str.startswith("unreadable")]
+        return fex
+
+    def table(
+        self, save: str | Path | None = None, resume: bool = False, progress_bar: bool = True
+    ) -> Fex:
+        """Run to the end and return the whole table, saved piece by piece if asked."""
+        if save is None:
+            if resume:
+                raise OptionError("resume=True needs save=, the file of the interrupted run")
+            return self._gather(self._shown(self.pieces(), progress_bar), {})
+        suffix_of(Path(save))
+        with FexWriter(save, self.meta, resume=resume, inputs=self.source.names) as writer:
+            kept = {n: writer.read(n) for n in writer.finished_pieces}
+            fex = self._gather(self._written(writer, kept, progress_bar), kept)
+            writer.finish(fex.meta)
+        return fex
+
+    def save(self, path: str | Path, resume: bool = False, progress_bar: bool = True) -> int:
+        """Run to the end into a file without holding the table; returns the number of rows."""
+        with FexWriter(path, self.meta, resume=resume, inputs=self.source.names) as writer:
+            done = writer.finished_pieces
+            rows = sum(len(writer.read(number)) for number in done)
+            for _, piece in self._written(writer, done, progress_bar):
+                rows += len(piece)
+            if not writer.finished_pieces:
+                writer.add(0, empty_fex(self.fields, self.meta))
+            writer.finish(self._closing_meta())
+        return rows
+
+    def _written(
+        self, writer: FexWriter, done: Iterable[int], progress_bar: bool
+    ) -> Iterator[tuple[int, Fex]]:
+        for number, piece in self._shown(self.pieces(done), progress_bar):
+            writer.add(number, piece)
+            yield number, piece
+
+    def _gather(self, fresh: Iterable[tuple[int, Fex]], kept: Mapping[int, Fex]) -> Fex:
+        pieces = dict(kept)
+        try:
+            for number, piece in fresh:
+                pieces[number] = piece
+        except FeatflowError as error:
+            _prepend_rows(error, [pieces[n] for n in sorted(pieces)])
+            raise
+        if not pieces:
+            return empty_fex(self.fields, self._closing_meta())
+        joined = [pieces[number] for number in sorted(pieces)]
+        fex = joined[0] if len(joined) == 1 else pd.concat(joined, ignore_index=True)
+        fex.meta = self._closing_meta()
+        return Fex(fex)
+
+    def _closing_meta(self) -> dict[str, Any]:
+        """Metadata with what is known only at the end: how each clip and failure ended."""
+        clips = [asdict(report) for report in self.source.reports]
+        errors = [{"input": _name(e), "error": type(e).__name__, "reason": str(e)}
+                  for e in self.failures]
+        return {**self.meta, "clips": clips, "errors": errors}
+
+    def _shown(
+        self, pieces: Iterable[tuple[int, Fex]], progress_bar: bool
+    ) -> Iterator[tuple[int, Fex]]:
+        from tqdm.auto import tqdm
+
+        hidden = not (progress_bar and (sys.stderr.isatty() or _in_notebook()))
+        with tqdm(total=self.source.n_frames_hint, unit="frame", disable=hidden) as bar:
+            before = 0
+            for number, piece in pieces:
+                bar.update(self.frames_done - before)
+                before = self.frames_done
+                yield number, piece
+
+
+def _cut(frames: list[Frame], position: int) -> Iterator[tuple[int, list[Frame]]]:
+    """Split a list where a piece ends; ``position`` is the number of its first frame."""
+    while frames:
+        room = PIECE_FRAMES - position % PIECE_FRAMES
+        part, frames = frames[:room], frames[room:]
+        yield position // PIECE_FRAMES, part
+        position += len(part)
+
+
+def _attach_rows(error: FeatflowError, rows: Fex | None) -> None:
+    error.rows = rows  # type: ignore[attr-defined]
+
+
+def _prepend_rows(error: FeatflowError, before: list[Fex]) -> None:
+    last = getattr(error, "rows", None)
+    parts = [*before, *([last] if last is not None else [])]
+    _attach_rows(error, pd.concat(parts, ignore_index=True) if parts else None)
+
+
+def _name(error: FeatflowError) -> str:
+    return str(getattr(error, "source", ""))
+
+
+def _in_notebook() -> bool:
+    shell = sys.modules.get("IPython")
+    return shell is not None and shell.get_ipython() is not None
+
+
