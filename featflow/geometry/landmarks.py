@@ -51,8 +51,8 @@ def _mirror_permutation() -> NDArray[np.int64]:
     return partner
 
 
-MIRROR: NDArray[np.int64] = _mirror_permutation()
-"""(68,) ``points[MIRROR]`` gives each point the index of its partner on the other side."""
+MIRROR_68: NDArray[np.int64] = _mirror_permutation()
+"""(68,) ``points[MIRROR_68]`` gives each point the index of its partner on the other side."""
 
 
 def mirror_landmarks(points: Floats, width: float) -> NDArray[np.float64]:
@@ -60,7 +60,7 @@ def mirror_landmarks(points: Floats, width: float) -> NDArray[np.float64]:
 
     A mirror takes x to ``width - x`` in continuous pixels and exchanges left and right.
     """
-    mirrored = np.asarray(points, np.float64)[..., MIRROR, :].copy()
+    mirrored = np.asarray(points, np.float64)[..., MIRROR_68, :].copy()
     mirrored[..., 0] = width - mirrored[..., 0]
     return mirrored
 
@@ -79,7 +79,7 @@ def five_points(points: Floats) -> NDArray[np.float64]:
 _EYES = ("right_eye", "left_eye")
 
 
-def inter_ocular_distance(points: Floats) -> NDArray[np.float64]:
+def interocular(points: Floats) -> NDArray[np.float64]:
     """Distance of the outer eye corners of (..., 68, D) points."""
     p = np.asarray(points, np.float64)
     right, left = OUTER_EYE_CORNERS

@@ -16,7 +16,7 @@ def test_parts_cover_the_68_points_once() -> None:
 
 
 def test_mirror_is_its_own_inverse() -> None:
-    assert landmarks.MIRROR[landmarks.MIRROR].tolist() == list(range(68))
+    assert landmarks.MIRROR_68[landmarks.MIRROR_68].tolist() == list(range(68))
     rng = np.random.default_rng(0)
     points = rng.uniform(0, 50, (3, 68, 2))
     back = landmarks.mirror_landmarks(landmarks.mirror_landmarks(points, 50), 50)
@@ -27,7 +27,7 @@ def test_mirror_pairs_the_nearest_reflected_point(shared: Path) -> None:
     """On a symmetric face each partner is the point nearest to the reflection."""
     face = np.load(shared / "geometry" / "ict_face68.npz")["neutral"]
     nearest = cKDTree(face).query(face * [-1, 1, 1])[1]
-    np.testing.assert_array_equal(landmarks.MIRROR, nearest)
+    np.testing.assert_array_equal(landmarks.MIRROR_68, nearest)
 
 
 def test_mirror_maps_pixel_edges_to_edges() -> None:
@@ -48,6 +48,6 @@ def test_five_points_and_distance(shared: Path) -> None:
     assert five[0, 1] < five[2, 1] < five[3, 1]  # y down: eyes, nose, mouth
     width = picture[45, 0] - picture[36, 0]
     np.testing.assert_allclose(
-        landmarks.inter_ocular_distance(picture), np.hypot(width, picture[45, 1] - picture[36, 1])
+        landmarks.interocular(picture), np.hypot(width, picture[45, 1] - picture[36, 1])
     )
-    assert landmarks.inter_ocular_distance(np.zeros((4, 68, 2))).shape == (4,)
+    assert landmarks.interocular(np.zeros((4, 68, 2))).shape == (4,)
