@@ -19,6 +19,14 @@ from featflow.fex.table import Fex
 if TYPE_CHECKING:
     import polars as pl
 
+_ARROW_TYPES = {
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "int64": pa.int64(),
+    "bool": pa.bool_(),
+    "str": pa.string(),
+}
+
 
 def to_arrow(fex: pd.DataFrame) -> pa.Table:
     """Rows of a table, its index dropped; texts as plain strings, metadata left out."""
@@ -32,13 +40,8 @@ def _plain(field: pa.Field) -> pa.Field:
         return field.with_type(pa.string())
     if pa.types.is_null(field.type):
         known = column(field.name)
-        dtype = pa.string() if known is None or known.dtype == "str" else known.dtype
-        return field.with_type(getattr(pa, "bool_")() if dtype == "bool" else _arrow_type(dtype))
+        return field.with_type(_ARROW_TYPES[known.dtype if known else "str"])
     return field
-
-
-def _arrow_type(dtype: Any) -> pa.DataType:
-    return dtype if isinstance(dtype, pa.DataType) else pa.from_numpy_dtype(np.dtype(dtype))
 
 
 def from_arrow(table: pa.Table, meta: Mapping[str, Any] | None = None) -> Fex:

@@ -79,10 +79,7 @@ def _join_faces(parts: Sequence[FaceBatch], wanted: frozenset[str]) -> FaceBatch
     full = [part for part in parts if len(part)] or [parts[0]]
     uids = np.concatenate([part.frame_uid for part in full])
     names = [name for name in wanted if all(name in part.fields for part in full)]
-    return FaceBatch(
-        uids,
-        {n: _rows([part.fields[n] for part in full]) for n in names},
-    )
+    return FaceBatch(uids, {n: _rows([part.fields[n] for part in full]) for n in names})
 
 
 def _rows(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -158,9 +155,8 @@ def _pack(faces: FaceBatch, wanted: frozenset[str]) -> Floats:
     for group in _MADE_BY_FACES:
         if group.field in wanted:
             pieces.append(group.pack(faces.fields[group.field]))
-        pieces.extend(
-            faces.fields[f].reshape(-1, 1) for f in group.single_fields.values() if _number(f, wanted)
-        )
+        numbers = [field for field in group.single_fields.values() if _number(field, wanted)]
+        pieces.extend(faces.fields[field].reshape(-1, 1) for field in numbers)
     return np.concatenate(pieces, 1) if pieces else np.zeros((len(faces), 0), np.float32)
 
 

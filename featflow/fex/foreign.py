@@ -25,6 +25,7 @@ from featflow.fex.arrow import conform
 from featflow.fex.meta import new_meta
 from featflow.fex.schema import ACTION_UNITS, COLUMNS, LANDMARK, present_groups
 from featflow.fex.table import Fex
+from featflow.geometry.rotation import angles_from_rotation
 
 Floats = NDArray[np.float64]
 
@@ -160,10 +161,7 @@ def openface_rotation(angles: Floats) -> Floats:
     theirs[:, 1] = np.stack([ca * sc + sa * sb * cc, ca * cc - sa * sb * sc, -sa * cb], -1)
     theirs[:, 2] = np.stack([sa * sc - ca * sb * cc, sa * cc + ca * sb * sc, ca * cb], -1)
     ours = _HALF_TURN_ABOUT_X @ theirs @ _HALF_TURN_ABOUT_X
-    pitch = np.arcsin(np.clip(ours[:, 1, 2], -1, 1))
-    roll = np.arctan2(-ours[:, 0, 1], ours[:, 1, 1])
-    yaw = np.arctan2(-ours[:, 0, 2], ours[:, 2, 2])
-    return np.stack([pitch, roll, yaw], -1)
+    return angles_from_rotation(ours)
 
 
 def _openface_gaze(frame: pd.DataFrame) -> dict[str, Floats]:

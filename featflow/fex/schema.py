@@ -302,9 +302,7 @@ GAZE = Group(
 IDENTITY = Group(
     "identity",
     (
-        Column(
-            "Identity", "", -_INF, _INF, "Person_1, Person_2, ..., Unknown, or missing.", "str"
-        ),
+        Column("Identity", "", -_INF, _INF, "Person_1, Person_2, ..., Unknown, or missing.", "str"),
         Column("IdentityScore", "probability", 0, 1, "Confidence in the label."),
     ),
     "",

@@ -105,7 +105,8 @@ class Fex(pd.DataFrame):
     def __init__(
         self, data: Any = None, *args: Any, meta: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(data, *args, **kwargs)
+        # pandas-stubs declares the constructor as __new__ alone
+        super().__init__(data, *args, **kwargs)  # type: ignore[call-arg]
         if isinstance(data, pd.DataFrame) and META_KEY in data.attrs and not self.attrs:
             self.attrs = dict(data.attrs)
         if meta is not None:
@@ -135,9 +136,9 @@ class Fex(pd.DataFrame):
         meta["provenance"] = [*meta.get("provenance", []), {"step": step, **arguments}]
         return Fex(self.copy(), meta=meta)
 
-    def __finalize__(self, other: Any, method: str | None = None, **kwargs: Any) -> Fex:  # type: ignore[override]
+    def __finalize__(self, other: Any, method: str | None = None, **kwargs: Any) -> Fex:
         """Carry metadata to a new table; joined tables must be alike (see pandas)."""
-        super().__finalize__(other, method=method, **kwargs)  # type: ignore[misc]
+        super().__finalize__(other, method=method, **kwargs)  # type: ignore[misc]  # absent from pandas-stubs
         if method == "concat":
             _finalize_concat(self, getattr(other, "input_objs", None) or other.objs)
         elif method == "merge":
@@ -173,7 +174,7 @@ class Fex(pd.DataFrame):
 
         See :func:`featflow.plot.detections.plot_detections` for the arguments.
         """
-        from featflow.plot.detections import plot_detections
+        from featflow.plot import plot_detections
 
         return plot_detections(self, *args, **kwargs)
 

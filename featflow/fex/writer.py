@@ -103,11 +103,20 @@ class FexWriter:
                 self._schema = pq.read_schema(self._piece(self.finished_pieces[0]))
             return
         try:
-            shutil.rmtree(self.folder, ignore_errors=False) if self.folder.exists() else None
+            if self.folder.exists():
+                self._require_own_folder()
+                shutil.rmtree(self.folder)
             self.folder.mkdir()
         except OSError as error:
             raise output_error(self.folder, error) from error
         write_text_atomic(manifest, json.dumps(fingerprint, indent=1, sort_keys=True))
+
+    def _require_own_folder(self) -> None:
+        """Refuse to clear a folder that holds what no writer puts there."""
+        for entry in self.folder.iterdir():
+            ours = entry.name == _MANIFEST or _PIECE.fullmatch(entry.name)
+            if not ours and not entry.name.endswith(".tmp"):
+                raise OutputError(f"{self.folder}: holds {entry.name}, not ours (move it away)")
 
     @property
     def finished_pieces(self) -> tuple[int, ...]:
