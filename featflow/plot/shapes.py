@@ -10,20 +10,21 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from featflow.fex.schema import FACEBOX, LANDMARK, POSE, Group
+from featflow.geometry.landmarks import PARTS
 from featflow.geometry.rotation import rotation_from_angles
 
 Floats = NDArray[np.float64]
 
 PATHS: tuple[tuple[range, bool], ...] = (
-    (range(17), False),
-    (range(17, 22), False),
-    (range(22, 27), False),
-    (range(27, 31), False),
-    (range(31, 36), False),
-    (range(36, 42), True),
-    (range(42, 48), True),
-    (range(48, 60), True),
-    (range(60, 68), True),
+    (PARTS["jaw"], False),
+    (PARTS["right_brow"], False),
+    (PARTS["left_brow"], False),
+    (PARTS["nose"][:4], False),
+    (PARTS["nose"][4:], False),
+    (PARTS["right_eye"], True),
+    (PARTS["left_eye"], True),
+    (PARTS["mouth"][:12], True),
+    (PARTS["mouth"][12:], True),
 )
 """Points that a line joins, and whether it closes: jaw, brows, nose bridge and base, eyes,
 outer and inner lip."""
