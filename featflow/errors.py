@@ -97,6 +97,10 @@ class SchemaError(FeatflowError, ValueError):
     """A table does not have the columns or the metadata that the operation needs."""
 
 
+class AbsentGroupError(SchemaError, AttributeError):
+    """A table lacks a group of columns, because the node that makes them did not run."""
+
+
 class OutputError(FeatflowError, OSError):
     """A result cannot be written: no such folder, no permission, disk full."""
 

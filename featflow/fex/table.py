@@ -1,0 +1,214 @@
+"""``Fex``: a pandas table of faces that knows its columns and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from featflow.errors import AbsentGroupError, SchemaError
+from featflow.fex.meta import META_KEY, dump_meta, join_meta, load_meta
+from featflow.fex.schema import GROUPS, present_groups
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.axes import Axes
+
+__all__ = ["Fex"]
+
+
+class GroupAccessor:
+    """Attribute of a :class:`Fex` that selects the columns of one group.
+
+    Args:
+        group: key in :data:`featflow.fex.schema.GROUPS`.
+        prefix: only the columns that the group lists under this axis (``"x"``, ``"y"``).
+    """
+
+    def __init__(self, group: str, prefix: str = "") -> None:
+        self.group = GROUPS[group]
+        self.prefix = prefix
+        axis = f", {prefix} coordinates" if prefix else ""
+        self.__doc__ = f"{self.group.description.rstrip('.')}{axis}."
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, fex: Fex | None, owner: type | None = None) -> Fex:
+        if fex is None:
+            return self  # type: ignore[return-value]  # the class attribute, for help()
+        wanted = self.group.present(fex.columns)
+        if self.prefix:
+            wanted = [name for name in wanted if name.split("_")[0] == self.prefix]
+        if not wanted:
+            raise _absent(self.name, self.group.name)
+        selected: Fex = fex.loc[:, wanted]
+        return selected
+
+
+class ColumnAccessor:
+    """Attribute of a :class:`Fex` that is one column of the schema, as a plain Series."""
+
+    def __init__(self, group: str, column: str) -> None:
+        self.group = GROUPS[group]
+        self.column = column
+        described = {c.name: c.description for c in self.group.columns}
+        self.__doc__ = described[column]
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, fex: Fex | None, owner: type | None = None) -> pd.Series[Any]:
+        if fex is None:
+            return self  # type: ignore[return-value]  # the class attribute, for help()
+        if self.column not in fex.columns:
+            raise _absent(self.name, self.group.name)
+        return fex[self.column]
+
+
+def _absent(attribute: str, group: str) -> AbsentGroupError:
+    slot = GROUPS[group].slot
+    cause = f"the detector ran without a node in its {slot!r} slot" if slot else "they were dropped"
+    names = GROUPS[group].names() or (f"{group} columns",)
+    listed = names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"
+    return AbsentGroupError(f"this table has no {attribute} ({listed}): {cause}")
+
+
+class Fex(pd.DataFrame):
+    """A table of faces, one row each.
+
+    A frame without a face is one row with missing predictions and score 0. Columns, units
+    and ranges are in :data:`featflow.fex.schema.GROUPS`. Everything pandas does works; what
+    featflow adds is the accessors, :attr:`meta`, and reading and writing.
+
+    Args:
+        data: anything that ``pandas.DataFrame`` takes.
+        meta: how the table was made; taken from ``data`` where it is a Fex.
+    """
+
+    faceboxes = GroupAccessor("facebox")
+    landmarks = GroupAccessor("landmark")
+    landmarks_x = GroupAccessor("landmark", "x")
+    landmarks_y = GroupAccessor("landmark", "y")
+    poses = GroupAccessor("pose")
+    aus = GroupAccessor("au")
+    emotions = GroupAccessor("emotion")
+    gazes = GroupAccessor("gaze")
+    identity_embeddings = GroupAccessor("identity_embedding")
+    identities = ColumnAccessor("identity", "Identity")
+    times = ColumnAccessor("source", "time")
+    inputs = ColumnAccessor("source", "input")
+
+    def __init__(
+        self, data: Any = None, *args: Any, meta: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        # pandas-stubs declares the constructor as __new__ alone
+        super().__init__(data, *args, **kwargs)  # type: ignore[call-arg]
+        if isinstance(data, pd.DataFrame) and META_KEY in data.attrs and not self.attrs:
+            self.attrs = dict(data.attrs)
+        if meta is not None:
+            self.meta = meta
+
+    @property
+    def _constructor(self) -> Callable[..., Fex]:
+        return Fex
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """How the table was made, a read-only mapping; assign a mapping to replace it."""
+        return MappingProxyType(load_meta(self.attrs.get(META_KEY)))
+
+    @meta.setter
+    def meta(self, meta: Mapping[str, Any]) -> None:
+        self.attrs = {**self.attrs, META_KEY: dump_meta(meta)}
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Groups of the schema that are there, with their columns."""
+        return present_groups(self.columns)
+
+    def with_step(self, step: str, **arguments: Any) -> Fex:
+        """A copy whose metadata says that ``step`` was done with ``arguments``."""
+        meta = dict(self.meta)
+        meta["provenance"] = [*meta.get("provenance", []), {"step": step, **arguments}]
+        return Fex(self.copy(), meta=meta)
+
+    def __finalize__(self, other: Any, method: str | None = None, **kwargs: Any) -> Fex:
+        """Carry metadata to a new table; joined tables must be alike (see pandas)."""
+        super().__finalize__(other, method=method, **kwargs)  # type: ignore[misc]  # absent from pandas-stubs
+        if method == "concat":
+            _finalize_concat(self, getattr(other, "input_objs", None) or other.objs)
+        elif method == "merge":
+            left = getattr(other, "left", None)
+            if left is not None and META_KEY in left.attrs:
+                self.attrs = dict(left.attrs)
+        return self
+
+    def save(self, path: str | Path) -> Path:
+        """Write the table; the suffix says how: ``.csv``, ``.parquet``, ``.feather``, ``.json``.
+
+        See :func:`featflow.fex.io.save_fex`.
+        """
+        from featflow.fex.io import save_fex
+
+        return save_fex(self, path)
+
+    def to_polars(self) -> pl.DataFrame:
+        """The rows as a polars table; missing values are null. polars keeps no metadata."""
+        from featflow.fex.arrow import to_polars
+
+        return to_polars(self)
+
+    @classmethod
+    def from_polars(cls, table: pl.DataFrame, meta: Mapping[str, Any] | None = None) -> Fex:
+        """A Fex from a polars table; pass the ``meta`` of the table that it came from."""
+        from featflow.fex.arrow import from_polars
+
+        return from_polars(table, meta)
+
+    def plot_detections(self, *args: Any, **kwargs: Any) -> list[Axes]:
+        """Draw boxes, points and pose axes on the frames.
+
+        See :func:`featflow.plot.detections.plot_detections` for the arguments.
+        """
+        from featflow.plot import plot_detections
+
+        return plot_detections(self, *args, **kwargs)
+
+
+def _finalize_concat(result: Fex, parts: Any) -> None:
+    frames = [part for part in parts if isinstance(part, pd.DataFrame)]
+    texts = [part.attrs.get(META_KEY, "") for part in frames]
+    if not _is_stacked(result, frames):
+        texts = [text for text in texts if text]
+    else:
+        _require_like_groups(frames)
+    if any(texts):
+        result.attrs = {**result.attrs, META_KEY: join_meta(text or "{}" for text in texts)}
+
+
+def _is_stacked(result: pd.DataFrame, parts: list[pd.DataFrame]) -> bool:
+    """Whether the parts were put under each other and not side by side.
+
+    pandas does not say which, so it is read from the shape of what came out.
+    """
+    width = sum(part.shape[1] for part in parts)
+    if len(parts) < 2 or result.shape[1] < width:
+        return len(parts) > 1
+    return all(len(part) for part in parts) and len(result) == sum(len(part) for part in parts)
+
+
+def _require_like_groups(parts: list[pd.DataFrame]) -> None:
+    first = present_groups(parts[0].columns)
+    for part in parts[1:]:
+        other = present_groups(part.columns)
+        if other == first:
+            continue
+        unlike = sorted(k for k in {*first, *other} if first.get(k) != other.get(k))
+        raise SchemaError(
+            f"tables with unlike columns cannot be joined; they differ in {', '.join(unlike)}. "
+            "Run the same nodes on all inputs, or select the columns that both have"
+        )
