@@ -7,15 +7,15 @@ whose faces are split over two batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featflow.datasets.frame import Frame
-from featflow.errors import FeatflowError
+from featflow.datasets.frame import EMPTY_IMAGE, Frame
+from featflow.errors import FeatflowError, SchemaError
 from featflow.geometry.crop import CropRule
 from featflow.geometry.similarity import compose
 from featflow.geometry.warp import warp_faces
@@ -94,25 +94,46 @@ class FrameBatch:
             self.errors[rows],
         )
 
+    def take(self, rows: NDArray[np.integer[Any]]) -> FrameBatch:
+        """Some of the frames, by row number."""
+        picked = [int(row) for row in rows]
+        return FrameBatch(
+            [self.images[row] for row in picked],
+            [self.sources[row] for row in picked],
+            self.uids[rows],
+            self.indices[rows],
+            self.times_s[rows],
+            self.sizes_px[rows],
+            self.scales[rows],
+            [self.errors[row] for row in picked],
+        )
+
+    def without_images(self) -> FrameBatch:
+        """The same frames with their pictures let go; sizes and times stay."""
+        return replace(self, images=[EMPTY_IMAGE] * len(self))
+
+    @property
+    def readable(self) -> NDArray[np.bool_]:
+        """(F,) whether each frame has a picture."""
+        return np.array([image.size > 0 for image in self.images], np.bool_)
+
     @classmethod
     def concat(cls, parts: Sequence[FrameBatch]) -> FrameBatch:
         """Join batches; a frame that ends one part and begins the next is kept once."""
-        kept = list(parts[:1])
-        for part in parts[1:]:
-            shared = len(kept[-1]) > 0 and len(part) > 0 and kept[-1].uids[-1] == part.uids[0]
-            kept.append(part[1:] if shared and len(part) > 1 else part[:0] if shared else part)
-            if shared and len(kept[-1]) == 0:
-                kept.pop()
-        return cls(
-            [image for p in kept for image in p.images],
-            [source for p in kept for source in p.sources],
-            np.concatenate([p.uids for p in kept]),
-            np.concatenate([p.indices for p in kept]),
-            np.concatenate([p.times_s for p in kept]),
-            np.concatenate([p.sizes_px for p in kept]),
-            np.concatenate([p.scales for p in kept]),
-            [error for p in kept for error in p.errors],
+        if not parts:
+            return cls.from_frames([])
+        joined = cls(
+            [image for p in parts for image in p.images],
+            [source for p in parts for source in p.sources],
+            np.concatenate([p.uids for p in parts]),
+            np.concatenate([p.indices for p in parts]),
+            np.concatenate([p.times_s for p in parts]),
+            np.concatenate([p.sizes_px for p in parts]),
+            np.concatenate([p.scales for p in parts]),
+            [error for p in parts for error in p.errors],
         )
+        again = joined.uids[1:] == joined.uids[:-1]
+        return joined.take(np.flatnonzero(np.r_[True, ~again])) if again.any() else joined
 
 
 @dataclass(slots=True)
@@ -141,7 +162,7 @@ class FaceBatch:
         """No faces, with the named fields present and empty."""
         return cls(
             np.zeros(0, np.int64),
-            {name: np.zeros((0, *SHAPES[name]), np.float32) for name in fields},
+            {name: np.zeros((0, *SHAPES.get(name, ())), np.float32) for name in fields},
         )
 
     @property
@@ -178,11 +199,24 @@ class FaceBatch:
 
     @classmethod
     def concat(cls, parts: Sequence[FaceBatch]) -> FaceBatch:
-        """Join batches that have the same fields."""
-        names = parts[0].fields.keys()
+        """Join batches that have the same fields; a part without faces adds nothing.
+
+        Raises:
+            SchemaError: parts that hold faces have different fields.
+        """
+        kept = [part for part in parts if len(part)] or list(parts[:1])
+        if len(kept) < 2:
+            return kept[0] if kept else cls.empty()
+        names = kept[0].fields.keys()
+        for part in kept[1:]:
+            if part.fields.keys() != names:
+                raise SchemaError(
+                    f"faces with fields {sorted(names)} cannot be joined to faces "
+                    f"with fields {sorted(part.fields)}"
+                )
         return cls(
-            np.concatenate([p.frame_uid for p in parts]),
-            {name: np.concatenate([p.fields[name] for p in parts]) for name in names},
+            np.concatenate([p.frame_uid for p in kept]),
+            {name: np.concatenate([p.fields[name] for p in kept]) for name in names},
         )
 
 
@@ -230,3 +264,52 @@ class Batch:
     def with_fields(self, fields: Mapping[str, NDArray[Any]]) -> Batch:
         """The same faces with fields added; crops stay valid and are kept."""
         return Batch(self.frames, self.faces.updated(fields), self.min_score, self._crops)
+
+    def take_faces(self, rows: slice | NDArray[Any]) -> Batch:
+        """The same frames with some of their faces, and the crops already cut of those."""
+        crops = {rule: crop[rows] for rule, crop in self._crops.items()}
+        return Batch(self.frames, self.faces[rows], self.min_score, crops)
+
+    def take_frames(self, start: int, stop: int) -> Batch:
+        """Frames ``start`` to ``stop`` with all their faces."""
+        uids = self.frames.uids
+        first, last = (
+            int(np.searchsorted(self.faces.frame_uid, uids[at])) if at < len(uids) else None
+            for at in (start, stop)
+        )
+        rows = slice(len(self.faces) if first is None else first, last)
+        return replace(self.take_faces(rows), frames=self.frames[start:stop])
+
+    def split(self, faces: int) -> tuple[Batch, Batch]:
+        """Cut after a number of faces; :meth:`concat` of the two gives this batch again.
+
+        The first part has the frames up to the one that holds its last face. A frame with
+        faces on both sides is in both parts.
+        """
+        rows = self.frame_rows
+        stop = int(rows[faces - 1]) + 1 if faces else 0
+        start = int(rows[faces]) if faces < len(rows) and rows[faces] == stop - 1 else stop
+        head = replace(self.take_faces(slice(0, faces)), frames=self.frames[:stop])
+        tail = replace(self.take_faces(slice(faces, None)), frames=self.frames[start:])
+        return head, tail
+
+    @classmethod
+    def concat(cls, parts: Sequence[Batch]) -> Batch:
+        """Join batches in stream order; crops that every part with faces has are kept."""
+        if len(parts) == 1:
+            return parts[0]
+        faces = FaceBatch.concat([part.faces for part in parts])
+        frames = FrameBatch.concat([part.frames for part in parts])
+        crops = [part._crops for part in parts if len(part.faces)]
+        shared = {
+            rule: np.concatenate([each[rule] for each in crops])
+            for rule in (crops[0] if crops else {})
+            if all(rule in each for each in crops)
+        }
+        return cls(frames, faces, parts[0].min_score, shared)
+
+    def released(self, images: bool, keep_crops: Collection[CropRule]) -> Batch:
+        """The same rows without the pictures, or the crops, that nothing asks for any more."""
+        frames = self.frames.without_images() if images else self.frames
+        crops = {rule: crop for rule, crop in self._crops.items() if rule in keep_crops}
+        return Batch(frames, self.faces, self.min_score, crops)

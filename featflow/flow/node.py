@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featflow.flow.batch import Batch, FaceBatch
+from featflow.flow.batch import SHAPES, Batch, FaceBatch
 from featflow.geometry.crop import CropRule
 
 
@@ -67,6 +67,10 @@ class Node(ABC):
         provides: fields that are there afterwards.
         spec: what the network expects to see.
         batch_size: frames or faces at a time, where the caller does not say.
+        shapes: shape of one face's value in each provided field that
+            :data:`featflow.flow.batch.SHAPES` does not know.
+        reads_frames: True for a face node that reads ``batch.frames.images`` itself; a node
+            with a crop rule need not say so.
     """
 
     kind: ClassVar[str]
@@ -76,6 +80,8 @@ class Node(ABC):
     provides: ClassVar[tuple[str, ...]]
     spec: InputSpec = InputSpec()
     batch_size: int = 8
+    shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    reads_frames: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")
@@ -87,6 +93,28 @@ class Node(ABC):
 
     def __repr__(self) -> str:
         return self.id
+
+    @property
+    def needs_frames(self) -> bool:
+        """Whether pictures must be kept until this node has run."""
+        return self.unit == "frame" or self.spec.crop is not None or self.reads_frames
+
+    def shape_of(self, name: str) -> tuple[int, ...] | None:
+        """Shape of one face's value in a field; None where it is not declared."""
+        return self.shapes.get(name, SHAPES.get(name))
+
+    def usable(self, faces: FaceBatch) -> NDArray[np.bool_]:
+        """(N,) faces that a face node can work on; the others get NaN and are never run.
+
+        A face is usable when its box is finite and no required field is NaN throughout.
+        Five points are not asked for, because crops fall back on the box.
+        """
+        ok = np.isfinite(faces.box).all(1)
+        for name in set(self.requires) - {"box", "points5"}:
+            values = faces.fields[name]
+            if len(values) and values.dtype.kind == "f":
+                ok &= ~np.isnan(values.reshape(len(values), -1)).all(1)
+        return np.asarray(ok, np.bool_)
 
     def load(self, device: torch.device | str = "cpu") -> None:
         """Read weights and move to ``device``; calling it again is cheap."""

@@ -1,1 +1,6 @@
-"""The model nodes that ship with featflow, one folder a node."""
+"""The nodes that ship with featflow, and the registry through which all nodes are found."""
+
+from featflow.nodes._cards import Card
+from featflow.nodes.registry import available, card_of, get_node_class, make_node
+
+__all__ = ["Card", "available", "card_of", "get_node_class", "make_node"]
