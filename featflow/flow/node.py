@@ -46,7 +46,8 @@ class InputSpec:
         low, high = self.value_range
         mean = tensor.new_tensor(self.mean).view(1, -1, 1, 1)
         std = tensor.new_tensor(self.std).view(1, -1, 1, 1)
-        tensor = tensor * ((high - low) / (255.0 * std)) + (low - mean) / std
+        # In place: the float copy above is ours, and frames are large.
+        tensor.mul_((high - low) / (255.0 * std)).add_((low - mean) / std)
         if self.channels_last:
             return tensor.contiguous(memory_format=torch.channels_last)
         return tensor.contiguous()
@@ -119,6 +120,13 @@ class Node(ABC):
     def load(self, device: torch.device | str = "cpu") -> None:
         """Read weights and move to ``device``; calling it again is cheap."""
         self.device = torch.device(device)
+
+    def unload(self) -> None:
+        """Let go of loaded weights; :meth:`load` reads them again."""
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights as recorded with every table; empty without weights."""
+        return ""
 
     @abstractmethod
     def pre_process(self, batch: Batch) -> Any:

@@ -39,6 +39,14 @@ class NetworkNode(Node):
         assert self._model is not None  # noqa: S101 - for the type checker
         return self._model
 
+    def unload(self) -> None:
+        """Let go of the network."""
+        self._model = None
+
+    def weights_hash(self) -> str:
+        """SHA-256 that the card gives, which :meth:`load` checks the file against."""
+        return read_card(self.folder() / CARD_NAME).sha256
+
     def load(self, device: torch.device | str = "cpu") -> None:
         """Read the weights once, fold batch norms and move to ``device``."""
         wanted = torch.device(device)
