@@ -70,13 +70,11 @@ def frames_of(
 
 def count_of(value: Any) -> int:
     """How many frames :func:`frames_of` gives for ``value``."""
-    shape = getattr(value, "shape", ())
+    shape: tuple[int, ...] = getattr(value, "shape", ())
     return int(shape[0]) if len(shape) == 4 and shape[0] else 1
 
 
-def _to_frame(
-    picture: NDArray[Any], name: str, index: int, output_size: int | None
-) -> Frame:
+def _to_frame(picture: NDArray[Any], name: str, index: int, output_size: int | None) -> Frame:
     pixels = _to_uint8(picture, name)
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -101,11 +102,9 @@ class PyAVDecoder:
 
     def report(self) -> ClipReport:
         """How the decoding went so far."""
-        return ClipReport(
-            self.path, self._status, self._decoded, self.info.frames, self._reason
-        )
+        return ClipReport(self.path, self._status, self._decoded, self.info.frames, self._reason)
 
-    def pictures(self) -> Iterator[AVPicture]:
+    def pictures(self) -> Generator[AVPicture, None, None]:
         """Every frame of a full sequential decode, in presentation order.
 
         Raises:
@@ -117,9 +116,7 @@ class PyAVDecoder:
             index = self._decoded
             self._decoded += 1
             self._concealed += frame.is_corrupt
-            yield AVPicture(
-                frame, index, self._time(frame), self._orientation, self._reformatter
-            )
+            yield AVPicture(frame, index, self._time(frame), self._orientation, self._reformatter)
         self._conclude()
 
     def _frames(self) -> Iterator[VideoFrame]:
@@ -138,7 +135,7 @@ class PyAVDecoder:
     def _is_counted(self) -> bool:
         return self.info.frames is not None
 
-    def _note(self, packet: Packet) -> None:
+    def _note(self, packet: Packet[Any]) -> None:
         if packet.size and packet.pts is not None and packet.time_base is not None:
             end = packet.pts + (packet.duration or 0)
             self._ended_s = max(self._ended_s, float(end * packet.time_base))
@@ -197,11 +194,12 @@ class PyAVDecoder:
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     """How a decoded frame is to be turned for display."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX":
-            orientation = from_matrix(np.frombuffer(bytes(data), np.int32))
-            return UPRIGHT if orientation == UPRIGHT else orientation
-    return UPRIGHT
+    try:
+        data = frame.side_data["DISPLAYMATRIX"]
+    except KeyError:
+        return UPRIGHT
+    orientation = from_matrix(np.frombuffer(data, np.int32))
+    return UPRIGHT if orientation == UPRIGHT else orientation
 
 
 def _open(path: str, container: str) -> InputContainer:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from featflow.datasets.decode_av import DURATION_SLACK_S, PyAVDecoder, orientation_of
 from featflow.datasets.decoders import ClipInfo, ClipReport, Picture
 from featflow.datasets.scaling import shrink
+
 _log = logging.getLogger("featflow")
 
 _TRUSTED = {"mov": ("h264", "hevc", "mpeg4"), "matroska": ("h264", "hevc", "mpeg4", "vp9")}
@@ -97,7 +98,7 @@ class DecordDecoder:
             return self._fallback.report()
         return ClipReport(self.path, "complete", self._decoded, self.info.frames)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Generator[Picture, None, None]:
         """Every frame of a full sequential decode, in presentation order.
 
         Raises:

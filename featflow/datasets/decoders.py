@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -84,7 +84,7 @@ class Decoder(Protocol):
     def info(self) -> ClipInfo:
         """What the header promises."""
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Generator[Picture, None, None]:
         """Every frame of a full sequential decode, in presentation order.
 
         Raises:

@@ -183,7 +183,5 @@ def _eight_bits(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     deep = values.astype(np.float64)
     top = 1.0 if values.dtype.kind == "f" else 65535.0
     if not np.isfinite(deep).all() or deep.min() < 0 or deep.max() > top:
-        raise ImageError(
-            name, f"grey values must lie in 0..{top:g}", "convert it to 8 or 16 bits"
-        )
+        raise ImageError(name, f"grey values must lie in 0..{top:g}", "convert it to 8 or 16 bits")
     return np.round(deep * (255.0 / top)).astype(np.uint8)

@@ -115,8 +115,7 @@ def _from_workers(
     files = [single for single in source.inputs if isinstance(single, FileInput)]
     count = min(num_workers, len(files))
     streams = [
-        _start_worker(files[first::count], source.options, chunk, context)
-        for first in range(count)
+        _start_worker(files[first::count], source.options, chunk, context) for first in range(count)
     ]
     turn = 0
     for single in source.inputs:

@@ -99,9 +99,7 @@ def _placements() -> list[list[Placement]]:
         [(180.0 + 280.0 * t, 170.0 + 20.0 * np.sin(6 * t), 0.45 + 0.45 * t, 0.0)]
         for t in np.linspace(0.0, 1.0, 30)
     ]
-    turn = [
-        [(330.0, 180.0, 0.7, 30.0 * np.sin(2 * np.pi * t))] for t in np.linspace(0.0, 1.0, 30)
-    ]
+    turn = [[(330.0, 180.0, 0.7, 30.0 * np.sin(2 * np.pi * t))] for t in np.linspace(0.0, 1.0, 30)]
     empty: list[list[Placement]] = [[] for _ in range(9)]
     pair = [
         [(170.0 + 10.0 * t, 180.0, 0.5, -10.0 * t), (470.0 - 10.0 * t, 190.0, 0.55, 12.0 * t)]

@@ -42,5 +42,5 @@ def shrink(image: NDArray[np.uint8], working_px: tuple[int, int]) -> NDArray[np.
     """Average a picture down to (height, width); the whole picture becomes the whole result."""
     if image.shape[:2] == working_px:
         return image
-    small: NDArray[np.uint8] = cv2.resize(image, working_px[::-1], interpolation=cv2.INTER_AREA)
-    return small
+    small = cv2.resize(image, working_px[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)

@@ -16,11 +16,12 @@ from featflow.errors import ImageError, InputError, MissingInputError, VideoErro
 Medium = Literal["photo", "clip"]
 
 PHOTO_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .tif .tiff .heic .heif .avif".split()
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic"}
+    | {".heif", ".avif"}
 )
 CLIP_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .qt .3gp .mkv .webm .avi .ts .m2ts .mts .mpg .mpeg .vob .flv .ogv .wmv "
-    ".asf .gif".split()
+    {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts"}
+    | {".mpg", ".mpeg", ".vob", ".flv", ".ogv", ".wmv", ".asf", ".gif"}
 )
 
 _HEAD_BYTES = 400

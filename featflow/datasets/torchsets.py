@@ -144,9 +144,7 @@ class TensorDataset(Dataset[Frame]):
 
     def __getitem__(self, index: int) -> Frame:
         number = range(len(self))[index]
-        return next(
-            frames_of(self.pictures[number], self.name, self.options.output_size, number)
-        )
+        return next(frames_of(self.pictures[number], self.name, self.options.output_size, number))
 
 
 def _files(inputs: Any) -> list[FileInput]:
