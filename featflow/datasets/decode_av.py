@@ -194,8 +194,9 @@ class PyAVDecoder:
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     """How a decoded frame is to be turned for display."""
+    side_data: Any = frame.side_data  # PyAV's stubs know other keys than it has
     try:
-        data = frame.side_data["DISPLAYMATRIX"]
+        data = side_data["DISPLAYMATRIX"]
     except KeyError:
         return UPRIGHT
     orientation = from_matrix(np.frombuffer(data, np.int32))
