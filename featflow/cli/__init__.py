@@ -1,1 +1,16 @@
-"""The ``featflow`` command."""
+"""The ``featflow`` command.
+
+Results go to stdout or to files, everything else to stderr. Exit codes: 0 all done, 1 some
+inputs failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of the ``featflow`` command."""
+    from featflow.cli.app import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -184,8 +184,7 @@ class Feeder:
         frames = FrameBatch.from_frames(self._waiting, self._next_uid)
         self._next_uid += len(frames)
         self._waiting, self._waiting_bytes = [], 0
-        faces = FaceBatch.empty(())
-        yield Parcel(Batch(frames, faces, self._min_score))
+        yield Parcel(Batch(frames, FaceBatch.empty(), self._min_score))
 
 
 def _checked(item: Any) -> Sequence[Frame]:

@@ -1,0 +1,25 @@
+"""Where the command speaks to people: stderr, in colour only on a terminal."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+
+errors = Console(stderr=True, highlight=False)
+results = Console(highlight=False)
+
+
+class ConsoleHandler(logging.Handler):
+    """Shows the library's warnings as one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        errors.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+
+
+def show_warnings() -> None:
+    """Send featflow's warnings to stderr, once."""
+    logger = logging.getLogger("featflow")
+    if not any(isinstance(handler, ConsoleHandler) for handler in logger.handlers):
+        logger.addHandler(ConsoleHandler(logging.WARNING))

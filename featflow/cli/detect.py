@@ -1,0 +1,166 @@
+"""``featflow detect``: inputs in, a table and annotated pictures out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from featflow.cli.console import errors, results, show_warnings
+from featflow.errors import FeatflowError, OptionError, OutputError
+from featflow.files import write_atomically
+
+if TYPE_CHECKING:
+    from featflow.fex.table import Fex
+
+SAMPLES = {"sample:photo": "sample_photo", "sample:clip": "sample_clip"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("detect")(detect)
+
+
+def detect(
+    inputs: list[str] = typer.Argument(
+        ..., help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
+    ),
+    save: Path = typer.Option(None, help="Table to write: .csv, .parquet, .feather or .json."),
+    annotate: Path = typer.Option(None, help="Folder for pictures and clips with faces drawn in."),
+    face: str = typer.Option("tiny", help="Face node."),
+    landmark: str = typer.Option("tiny", help="Landmark node, or none."),
+    pose: str = typer.Option("mlp", help="Pose node, or none."),
+    device: str = typer.Option("auto", help="cpu, cuda, mps or auto."),
+    batch_size: int = typer.Option(8, min=1, help="Frames at a time."),
+    num_workers: int = typer.Option(0, min=0, help="Decoding processes; 0 is a thread."),
+    threshold: float = typer.Option(0.5, help="Least score of a face."),
+    skip_frames: int = typer.Option(None, min=1, help="Take every n-th frame of clips."),
+    output_size: int = typer.Option(None, min=16, help="Bound on the longer working side."),
+    start: float = typer.Option(None, help="First second of clips."),
+    stop: float = typer.Option(None, help="Last second of clips."),
+    resume: bool = typer.Option(False, help="Go on with an interrupted run."),
+    on_error: str = typer.Option("row", help="Unreadable inputs: row, skip or raise."),
+    quiet: bool = typer.Option(False, help="Only errors."),
+) -> None:
+    """Detect faces; one row a face.
+
+    Without --save the rows are printed in short. With it, inputs that failed are listed in
+    <save>.errors.json.
+    """
+    from featflow.detector import Detector
+
+    show_warnings()
+    _check_folder(annotate)
+    paths = [_sample(name) for name in inputs]
+    slots = {"face": face, "landmark": _none(landmark), "pose": _none(pose)}
+    detector = Detector(**slots, device=device)  # type: ignore[arg-type]
+    options = {
+        "batch_size": batch_size,
+        "num_workers": num_workers,
+        "face_detection_threshold": threshold,
+        "skip_frames": skip_frames,
+        "output_size": output_size,
+        "start": start,
+        "stop": stop,
+        "on_error": on_error,
+    }
+    run = detector.start(paths, **options)
+    progress = not quiet
+    table: Fex | None = None
+    if save is not None:
+        rows = run.save(save, resume=resume, progress_bar=progress)
+        _say(quiet, f"{rows} rows written to {save}")
+    else:
+        table = run.table(resume=resume, progress_bar=progress)
+        _show(table)
+    if annotate is not None:
+        _annotate(table, save, annotate, quiet)
+    _report_failures(run.failures, run.source.reports, save)
+    if run.failures:
+        raise typer.Exit(1)
+
+
+def _sample(name: str) -> str:
+    if name not in SAMPLES:
+        return name
+    from featflow import datasets
+
+    made = getattr(datasets, SAMPLES[name])()
+    return str(getattr(made, "path", made))
+
+
+def _none(name: str) -> str | None:
+    return None if name.lower() in ("none", "") else name
+
+
+def _check_folder(folder: Path | None) -> None:
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise OptionError(f"--annotate {folder}: is a file; name a folder")
+
+
+def _say(quiet: bool, text: str) -> None:
+    if not quiet:
+        errors.print(text, markup=False)
+
+
+def _show(fex: Fex) -> None:
+    """Print the columns that people look at first."""
+    wanted = ["input", "frame", "time", *fex.faceboxes.columns]
+    if "pose" in fex.groups:
+        wanted += ["Pitch", "Roll", "Yaw"]
+    table = Table(*wanted, box=None)
+    for row in fex[wanted].itertuples(index=False):
+        table.add_row(*(_short(value) for value in row))
+    results.print(table)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return Path(value).name
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _annotate(table: Fex | None, save: Path | None, folder: Path, quiet: bool) -> None:
+    from featflow.fex import read_fex
+    from featflow.plot import annotate
+
+    rows = table if table is not None else read_fex(str(save))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+    for source, part in rows.groupby("input", sort=False):
+        path = Path(str(source))
+        if not path.is_file() or not part["Keep"].any():
+            continue
+        still = part["time"].isna().all()
+        target = folder / f"{path.stem}.annotated{'.png' if still else '.mp4'}"
+        annotate(path, part, target)
+        _say(quiet, f"annotated {target}")
+
+
+def _report_failures(failures: list[FeatflowError], reports: Any, save: Path | None) -> None:
+    for report in reports:
+        if report.status != "complete":
+            errors.print(
+                f"{report.source}: {report.status}, {report.decoded} of "
+                f"{report.declared} frames: {report.reason}",
+                style="yellow",
+                markup=False,
+            )
+    if not failures:
+        return
+    table = Table("input", "error", "reason", box=None)
+    listed = []
+    for error in failures:
+        source = str(getattr(error, "source", ""))
+        reason = str(getattr(error, "reason", error))
+        table.add_row(source, type(error).__name__, reason)
+        listed.append({"input": source, "error": type(error).__name__, "reason": str(error)})
+    errors.print(table)
+    if save is not None:
+        path = save.with_name(f"{save.name}.errors.json")
+        write_atomically(path, (json.dumps(listed, indent=1) + "\n").encode())

@@ -1,0 +1,31 @@
+"""``featflow nodes``: what can stand in each slot."""
+
+from __future__ import annotations
+
+import typer
+from rich.table import Table
+
+from featflow.cli.console import results
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("nodes")(nodes)
+
+
+def nodes(kind: str = typer.Argument(None, help="Only nodes of this kind, such as face.")) -> None:
+    """List nodes with size, licence and what they do."""
+    from featflow.errors import CardError
+    from featflow.nodes import available, card_of
+
+    table = Table("node", "weights", "licence", "commercial", "what it does", box=None)
+    for name in available(kind):
+        try:
+            card = card_of(name)
+        except CardError as error:
+            table.add_row(name, "?", "?", "?", str(error))
+            continue
+        size = f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "none"
+        commercial = "yes" if card.commercial_use else "no"
+        table.add_row(name, size, card.licence, commercial, card.summary)
+    results.print(table)
