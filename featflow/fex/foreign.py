@@ -84,9 +84,8 @@ def _from_pyfeat(frame: pd.DataFrame) -> pd.DataFrame:
     frame = _rename_emotions(frame)
     if "approx_time" in frame.columns and "time" not in frame.columns:
         seconds = [clock_seconds(text) for text in frame["approx_time"]]
-        at = frame.columns.get_loc("approx_time")
-        frame = frame.drop(columns="approx_time")
-        frame.insert(int(str(at)), "time", np.array(seconds, np.float64))
+        frame = frame.assign(approx_time=np.array(seconds, np.float64))
+        frame = frame.rename(columns={"approx_time": "time"})
     return conform(frame)
 
 

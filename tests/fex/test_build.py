@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -71,14 +72,17 @@ def test_unreadable_frame_is_one_row_that_says_why(make_batch: Make) -> None:
 
 def test_absent_slots_have_no_columns(make_batch: Make) -> None:
     batch = make_batch([1])
-    only_face = Batch(batch.frames, FaceBatch(batch.faces.frame_uid, {
-        k: batch.faces.fields[k] for k in ("box", "score")
-    }))
+    only_face = Batch(
+        batch.frames,
+        FaceBatch(batch.faces.frame_uid, {k: batch.faces.fields[k] for k in ("box", "score")}),
+    )
     fex = fex_from_batches(only_face)
     assert list(fex.groups) == ["source", "facebox", "decision"]
 
 
-def test_fields_decide_the_columns_where_no_face_was_found(make_batch: Make, make_fex: Make) -> None:
+def test_fields_decide_the_columns_where_no_face_was_found(
+    make_batch: Make, make_fex: Make
+) -> None:
     nothing = make_batch([0, 0])
     bare = Batch(nothing.frames, FaceBatch.empty())
     fields = ("box", "score", "points5", "landmarks", "landmark_score", "pose")
@@ -94,7 +98,10 @@ def test_a_field_that_faces_lack_is_an_error(make_batch: Make) -> None:
 
 def test_identity_labels_are_text_with_gaps(make_batch: Make) -> None:
     batch = make_batch([1, 0, 1])
-    labels = {"identity": np.array(["Person_1", "Unknown"], object), "identity_score": np.array([0.9, 0.1], np.float32)}
+    labels = {
+        "identity": np.array(["Person_1", "Unknown"], object),
+        "identity_score": np.array([0.9, 0.1], np.float32),
+    }
     fex = fex_from_batches(batch.with_fields(labels))
     assert fex["Identity"].tolist()[::2] == ["Person_1", "Unknown"]
     assert fex["Identity"].isna().tolist() == [False, True, False]
@@ -114,7 +121,7 @@ def test_rows_do_not_depend_on_how_frames_were_batched(
     whole = make_batch(counts)
     edges = sorted({0, len(counts), *(c for c in cuts if c < len(counts))})
     parts = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         rows = (whole.faces.frame_uid >= low) & (whole.faces.frame_uid < high)
         # `share` repeats the frame before, as when its faces were split over two batches
         first = low - 1 if share and low else low
@@ -131,7 +138,9 @@ def test_empty_table_has_the_columns_of_a_run(make_batch: Make) -> None:
     assert empty.dtypes.equals(full.dtypes)
 
 
-def test_building_takes_well_below_a_third_of_a_millisecond_a_frame(make_batch: Make, meta: dict[str, Any]) -> None:
+def test_building_takes_well_below_a_third_of_a_millisecond_a_frame(
+    make_batch: Make, meta: dict[str, Any]
+) -> None:
     batch = make_batch([1] * 8)
     fex_from_batches(batch, meta)
 

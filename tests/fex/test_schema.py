@@ -44,7 +44,9 @@ def test_every_column_has_a_range_and_a_sentence() -> None:
 
 def test_landmarks_pack_all_x_before_all_y() -> None:
     field = np.arange(2 * 68 * 2, dtype=np.float32).reshape(2, 68, 2)
-    packed = dict(zip(GROUPS["landmark"].packed_names(), GROUPS["landmark"].pack(field)[1], strict=True))
+    packed = dict(
+        zip(GROUPS["landmark"].packed_names(), GROUPS["landmark"].pack(field)[1], strict=True)
+    )
     assert (packed["x_0"], packed["y_0"]) == (136, 137)
     assert (packed["x_67"], packed["y_67"]) == (270, 271)
 
@@ -52,7 +54,9 @@ def test_landmarks_pack_all_x_before_all_y() -> None:
 def test_box_packs_corner_and_size() -> None:
     group = GROUPS["facebox"]
     assert group.packed_names() == ("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight")
-    np.testing.assert_array_equal(group.pack(np.array([[10.0, 20.0, 40.0, 80.0]])), [[10, 20, 30, 60]])
+    np.testing.assert_array_equal(
+        group.pack(np.array([[10.0, 20.0, 40.0, 80.0]])), [[10, 20, 30, 60]]
+    )
 
 
 def test_pose_stays_in_its_order() -> None:
@@ -64,7 +68,9 @@ def test_pose_stays_in_its_order() -> None:
 def test_unpack_inverts_pack_exactly(name: str, data: st.DataObject) -> None:
     group = GROUPS[name]
     shape = SHAPES.get(group.field, (len(group.columns),))
-    values = data.draw(hnp.arrays(np.float32, (data.draw(st.integers(0, 3)), *shape), elements=NUMBERS))
+    values = data.draw(
+        hnp.arrays(np.float32, (data.draw(st.integers(0, 3)), *shape), elements=NUMBERS)
+    )
     packed = group.pack(values)
     assert packed.shape == (len(values), len(group.packed_names()))
     assert packed.dtype == np.float32
@@ -73,11 +79,13 @@ def test_unpack_inverts_pack_exactly(name: str, data: st.DataObject) -> None:
 
 @given(hnp.arrays(np.float64, (3, 4), elements=NUMBERS))
 def test_unpack_inverts_pack_of_boxes(box: np.ndarray) -> None:
-    np.testing.assert_allclose(GROUPS["facebox"].unpack(GROUPS["facebox"].pack(box)), box, atol=1e-9)
+    np.testing.assert_allclose(
+        GROUPS["facebox"].unpack(GROUPS["facebox"].pack(box)), box, atol=1e-9
+    )
 
 
 def test_pack_refuses_another_number_of_values() -> None:
-    with pytest.raises(SchemaError, match="'landmarks'.*10 values"):
+    with pytest.raises(SchemaError, match=r"'landmarks'.*10 values"):
         GROUPS["landmark"].pack(np.zeros((2, 5, 2)))
 
 

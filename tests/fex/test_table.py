@@ -46,12 +46,20 @@ SURVIVE: dict[str, Callable[[Fex], Any]] = {
     "merge": lambda f: f.merge(pd.DataFrame({"frame": [0, 1], "stimulus": ["a", "b"]}), on="frame"),
     "groupby piece": lambda f: next(iter(f.groupby("frame")))[1],
     "groupby head": lambda f: f.groupby("frame").head(1),
-    "groupby apply": lambda f: f.groupby("frame", group_keys=False)[f.columns].apply(lambda g: g.head(1)),
+    "groupby apply": lambda f: f.groupby("frame", group_keys=False)[f.columns].apply(
+        lambda g: g.head(1)
+    ),
     "pickle": lambda f: pickle.loads(pickle.dumps(f)),
     "Fex": Fex,
-    "DataFrame and back": lambda f: Fex(pd.DataFrame(f)),
+    "plain frame with attrs": lambda f: Fex(_plain_copy(f)),
     "accessor": lambda f: f.aus if "au" in f.groups else f.poses,
 }
+
+
+def _plain_copy(fex: Fex) -> pd.DataFrame:
+    plain = pd.DataFrame(fex)  # pandas drops attrs here, so a user must carry them over
+    plain.attrs = dict(fex.attrs)
+    return plain
 
 
 @pytest.mark.parametrize("what", SURVIVE)
@@ -168,7 +176,10 @@ def test_concat_with_a_table_of_unknown_origin_raises(make_fex: Make) -> None:
 
 
 def test_concat_keeps_what_agrees_and_lists_what_differs(make_fex: Make) -> None:
-    one, other = make_fex([1]).with_step("read", file="a"), make_fex([1]).with_step("read", file="b")
+    one, other = (
+        make_fex([1]).with_step("read", file="a"),
+        make_fex([1]).with_step("read", file="b"),
+    )
     options = {"face_detection_threshold": 0.4}
     other.meta = {**other.meta, "options": options}
     joined = pd.concat([one, other, one])
