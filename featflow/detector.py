@@ -152,7 +152,7 @@ class Detector:
             OutputError: ``save`` cannot be written.
             ResumeError: the interrupted run had other options or inputs.
         """
-        run = self._run(
+        run = self.run(
             inputs,
             RunOptions(
                 batch_size=batch_size,
@@ -188,7 +188,7 @@ class Detector:
         Yields:
             Rows of the next frames, in order.
         """
-        run = self._run(
+        run = self.run(
             inputs,
             RunOptions(
                 batch_size=batch_size,
@@ -204,7 +204,8 @@ class Detector:
         )
         return run.batches()
 
-    def _run(self, inputs: Any, options: RunOptions) -> Run:
+    def run(self, inputs: Any, options: RunOptions) -> Run:
+        """A run over inputs, not yet begun, for those who want its pieces or its report."""
         for node in self.nodes.values():
             node.load(self.device)
         return Run(list(self.nodes.values()), inputs, options, self.meta(), self.mode)
@@ -240,5 +241,3 @@ def _resolve_device(device: str) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-

@@ -231,8 +231,9 @@ class Run:
     def _closing_meta(self) -> dict[str, Any]:
         """Metadata with what is known only at the end: how each clip and failure ended."""
         clips = [asdict(report) for report in self.source.reports]
-        errors = [{"input": _name(e), "error": type(e).__name__, "reason": str(e)}
-                  for e in self.failures]
+        errors = [
+            {"input": _name(e), "error": type(e).__name__, "reason": str(e)} for e in self.failures
+        ]
         return {**self.meta, "clips": clips, "errors": errors}
 
     def _shown(
@@ -275,5 +276,3 @@ def _name(error: FeatflowError) -> str:
 def _in_notebook() -> bool:
     shell = sys.modules.get("IPython")
     return shell is not None and shell.get_ipython() is not None
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 from rich.table import Table
@@ -51,23 +51,24 @@ def detect(
     <save>.errors.json.
     """
     from featflow.detector import Detector
+    from featflow.runs import OnError, RunOptions
 
     show_warnings()
     _check_folder(annotate)
     paths = [_sample(name) for name in inputs]
     slots = {"face": face, "landmark": _none(landmark), "pose": _none(pose)}
     detector = Detector(**slots, device=device)  # type: ignore[arg-type]
-    options = {
-        "batch_size": batch_size,
-        "num_workers": num_workers,
-        "face_detection_threshold": threshold,
-        "skip_frames": skip_frames,
-        "output_size": output_size,
-        "start": start,
-        "stop": stop,
-        "on_error": on_error,
-    }
-    run = detector.start(paths, **options)
+    options = RunOptions(
+        batch_size=batch_size,
+        num_workers=num_workers,
+        face_detection_threshold=threshold,
+        skip_frames=skip_frames,
+        output_size=output_size,
+        start=start,
+        stop=stop,
+        on_error=cast("OnError", on_error),
+    )
+    run = detector.run(paths, options)
     progress = not quiet
     table: Fex | None = None
     if save is not None:

@@ -102,8 +102,10 @@ def detection_in_groups(detector: Detector, folder: Path) -> dict[str, Any]:
         "recall": float(seen_all / wanted_all),
         "precision": float(right_all / found_all),
         "detections": float(found_all),
-        "each": {k: dict(zip(("faces", "found", "detections", "right"), v, strict=True))
-                 for k, v in each.items()},
+        "each": {
+            k: dict(zip(("faces", "found", "detections", "right"), v, strict=True))
+            for k, v in each.items()
+        },
     }
 
 
@@ -123,7 +125,9 @@ def landmarks_and_pose(detector: Detector, root: Path) -> dict[str, Any]:
         match = _matching_row(by_input[path], faces.boxes[row])
         if match is None:
             continue
-        points = np.stack([match.landmarks_x.to_numpy(float)[0], match.landmarks_y.to_numpy(float)[0]], -1)
+        points = np.stack(
+            [match.landmarks_x.to_numpy(float)[0], match.landmarks_y.to_numpy(float)[0]], -1
+        )
         away = np.linalg.norm(points - faces.landmarks[row], axis=-1).mean()
         error[row] = away / interocular(faces.landmarks[row])
         pose[row] = match.poses.to_numpy(float)[0, :3] - truth_angles[row]

@@ -52,7 +52,9 @@ class NetworkNode(Node):
         wanted = torch.device(device)
         if self._model is None:
             model = self.build()
-            load_weights(model, self.folder() / "weights.safetensors", read_card(self.folder() / CARD_NAME))
+            load_weights(
+                model, self.folder() / "weights.safetensors", read_card(self.folder() / CARD_NAME)
+            )
             self._model = for_inference(model, wanted)
         elif wanted != self.device:
             self._model = self._model.to(wanted)

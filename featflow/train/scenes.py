@@ -69,7 +69,9 @@ class Scene:
         """
         for box, points, certain in zip(photo.boxes, photo.points5, photo.certain, strict=True):
             whole = turned_box(box, matrix)
-            seen = np.array([*np.maximum(whole[:2], window[:2]), *np.minimum(whole[2:], window[2:])])
+            seen = np.array(
+                [*np.maximum(whole[:2], window[:2]), *np.minimum(whole[2:], window[2:])]
+            )
             size, left = whole[2:] - whole[:2], seen[2:] - seen[:2]
             if (left <= 0).any() or left.prod() < 0.15 * size.prod():
                 continue
@@ -190,9 +192,7 @@ class SceneComposer:
         seen = (int(x0 + low[0]), int(y0 + low[1]), int(x0 + high[0]), int(y0 + high[1]))
         scene.add_faces(photo, to_canvas, seen, self.smallest)
 
-    def _filled(
-        self, rng: Rng, image: Image, matrix: Floats, height: int, width: int
-    ) -> Image:
+    def _filled(self, rng: Rng, image: Image, matrix: Floats, height: int, width: int) -> Image:
         """The photo in its window; beyond its edge black, its last pixels, or another picture.
 
         Never its mirror image, which could show a second face that no label knows of.
@@ -221,7 +221,9 @@ class SceneComposer:
             target = rng.uniform(0, 1, 2) * [width, height]
             space = np.concatenate([target - size, target + size])
             clear = (taken[:, :2] < space[2:]).all(1) & (taken[:, 2:] > space[:2]).all(1)
-            inside = (space >= -size / 2).all() and (space[2:] <= np.array([width, height]) + size / 2).all()
+            inside = (space >= -size / 2).all() and (
+                space[2:] <= np.array([width, height]) + size / 2
+            ).all()
             if clear.any() or not inside or size > 0.8 * min(height, width):
                 continue
             taken = np.concatenate([taken, space[None]])

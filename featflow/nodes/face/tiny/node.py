@@ -140,9 +140,7 @@ class FaceTiny(NetworkNode):
     @staticmethod
     def _candidates(
         view: View, raw: Tensor, min_score: float
-    ) -> tuple[
-        NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
-    ]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Frame row, box, points and score of every cell that sees a face."""
         from featflow.nodes.face.tiny.network import cell_grid, decode
 
