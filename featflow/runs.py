@@ -175,7 +175,7 @@ class Run:
         fex = fex_from_batches(batches, self.meta, fields=self.fields)
         if self.options.on_error == "skip":
             unread = [r for b in batches for r in b.frames.errors]
-            if any(error is not None for error in unread):
+            if any(unread):
                 return fex[~fex["FilterReason"].str.startswith("unreadable")]
         return fex
 

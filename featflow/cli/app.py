@@ -1,18 +1,14 @@
-"""The command's application and how its errors become exit codes."""
+"""The command's application."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
 import typer
 
 from featflow import __version__
 from featflow.cli import detect, info, nodes, training
-from featflow.cli.console import errors
-from featflow.errors import FeatflowError, OptionError
-
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+from featflow.cli.codes import DONE
 
 app = typer.Typer(
     name="featflow",
@@ -22,10 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-detect.register(app)
-nodes.register(app)
-training.register(app)
-info.register(app)
+for part in (detect, nodes, training, info):
+    part.register(app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -44,22 +38,9 @@ def _options(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit code and never lets a known error escape."""
-    command = typer.main.get_command(app)
+    """Run one command line and return its exit code."""
     try:
-        code = command.main(list(arguments), prog_name="featflow", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        return USAGE
-    except click.exceptions.Exit as error:
-        return int(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        errors.print("interrupted; what was finished is kept", style="yellow")
-        return INTERRUPTED
-    except OptionError as error:
-        errors.print(f"featflow: {error}", style="red", markup=False)
-        return USAGE
-    except FeatflowError as error:
-        errors.print(f"featflow: {error}", style="red", markup=False)
-        return FAILED
-    return int(code or DONE)
+        app(list(arguments), prog_name="featflow")
+    except SystemExit as done:
+        return int(done.code or DONE)
+    return DONE

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 from rich.table import Table
 
+from featflow.cli.codes import exits_cleanly
 from featflow.cli.console import errors, results, show_warnings
 from featflow.errors import FeatflowError, OptionError, OutputError
 from featflow.files import write_atomically
@@ -21,15 +22,19 @@ SAMPLES = {"sample:photo": "sample_photo", "sample:clip": "sample_clip"}
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("detect")(detect)
+    app.command("detect")(exits_cleanly(detect))
 
 
 def detect(
     inputs: list[str] = typer.Argument(
         ..., help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
     ),
-    save: Path = typer.Option(None, help="Table to write: .csv, .parquet, .feather or .json."),
-    annotate: Path = typer.Option(None, help="Folder for pictures and clips with faces drawn in."),
+    save: Path | None = typer.Option(
+        None, help="Table to write: .csv, .parquet, .feather or .json."
+    ),
+    annotate: Path | None = typer.Option(
+        None, help="Folder for pictures and clips with faces drawn in."
+    ),
     face: str = typer.Option("tiny", help="Face node."),
     landmark: str = typer.Option("tiny", help="Landmark node, or none."),
     pose: str = typer.Option("mlp", help="Pose node, or none."),
@@ -37,10 +42,10 @@ def detect(
     batch_size: int = typer.Option(8, min=1, help="Frames at a time."),
     num_workers: int = typer.Option(0, min=0, help="Decoding processes; 0 is a thread."),
     threshold: float = typer.Option(0.5, help="Least score of a face."),
-    skip_frames: int = typer.Option(None, min=1, help="Take every n-th frame of clips."),
-    output_size: int = typer.Option(None, min=16, help="Bound on the longer working side."),
-    start: float = typer.Option(None, help="First second of clips."),
-    stop: float = typer.Option(None, help="Last second of clips."),
+    skip_frames: int | None = typer.Option(None, min=1, help="Take every n-th frame of clips."),
+    output_size: int | None = typer.Option(None, min=16, help="Bound on the longer working side."),
+    start: float | None = typer.Option(None, help="First second of clips."),
+    stop: float | None = typer.Option(None, help="Last second of clips."),
     resume: bool = typer.Option(False, help="Go on with an interrupted run."),
     on_error: str = typer.Option("row", help="Unreadable inputs: row, skip or raise."),
     quiet: bool = typer.Option(False, help="Only errors."),

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import typer
 
 from featflow import __version__
+from featflow.cli.codes import exits_cleanly
 
 LIBRARIES = (
     "torch",
@@ -26,7 +27,7 @@ LIBRARIES = (
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("info")(info)
+    app.command("info")(exits_cleanly(info))
 
 
 def info() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
+from featflow.cli.codes import exits_cleanly
 from featflow.cli.console import results
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("nodes")(nodes)
+    app.command("nodes")(exits_cleanly(nodes))
 
 
-def nodes(kind: str = typer.Argument(None, help="Only nodes of this kind, such as face.")) -> None:
+def nodes(
+    kind: str | None = typer.Argument(None, help="Only nodes of this kind, such as face."),
+) -> None:
     """List nodes with size, licence and what they do."""
     from featflow.errors import CardError
     from featflow.nodes import available, card_of

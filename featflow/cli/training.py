@@ -9,17 +9,18 @@ from typing import Any
 
 import typer
 
+from featflow.cli.codes import exits_cleanly
 from featflow.cli.console import errors
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("train")(train)
+    app.command("train")(exits_cleanly(train))
 
 
 def train(
     recipe: Path = typer.Argument(..., help="TOML file, such as nodes/pose/mlp/recipe.toml."),
-    work: Path = typer.Option(
+    work: Path | None = typer.Option(
         None, help="Folder for checkpoints. [runs/<kind>-<name>]", show_default=False
     ),
     resume: bool = typer.Option(False, help="Go on from the last checkpoint."),

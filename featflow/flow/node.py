@@ -123,6 +123,7 @@ class Node(ABC):
 
     def unload(self) -> None:
         """Let go of loaded weights; :meth:`load` reads them again."""
+        self.device = torch.device("cpu")
 
     def weights_hash(self) -> str:
         """SHA-256 of the weights as recorded with every table; empty without weights."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Literal
 
 from featflow.datasets.frame import Frame
@@ -85,7 +85,7 @@ class Flow:
             seconds[clock.name] = seconds.get(clock.name, 0.0) + clock.seconds
         return seconds
 
-    def run(self, frames: FrameSource) -> Iterator[Batch]:
+    def run(self, frames: FrameSource) -> Generator[Batch]:
         """Run the nodes over frames.
 
         Decoding runs in a thread of the engine, so that a caller that only iterates cannot

@@ -64,7 +64,11 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     return model
 
 
+def channels_last(model: nn.Module) -> nn.Module:
+    """The model with its weights laid out as CPU convolutions like them, in place."""
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def for_inference(model: nn.Module, device: torch.device) -> nn.Module:
     """Evaluation mode, folded, channels-last, no gradients, on ``device``."""
-    folded = fold_batch_norm(model.eval()).requires_grad_(False)
-    return folded.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return channels_last(fold_batch_norm(model.eval()).requires_grad_(False).to(device))

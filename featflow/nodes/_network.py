@@ -41,6 +41,7 @@ class NetworkNode(Node):
 
     def unload(self) -> None:
         """Let go of the network."""
+        super().unload()
         self._model = None
 
     def weights_hash(self) -> str:

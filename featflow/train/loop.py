@@ -8,7 +8,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 def prefetch(
     batches: Iterator[Mapping[str, Tensor]], depth: int = 4
-) -> Iterator[Mapping[str, Tensor]]:
+) -> Generator[Mapping[str, Tensor]]:
     """Draw batches in a thread of their own, ``depth`` ahead; its errors surface here."""
     ready: queue.Queue[Mapping[str, Tensor] | BaseException] = queue.Queue(depth)
     stop = threading.Event()

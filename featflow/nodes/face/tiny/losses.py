@@ -51,9 +51,8 @@ def assign(cells: Tensor, boxes: Tensor, certain: Tensor) -> tuple[Tensor, Tenso
     centre, stride = (boxes[:, :2] + boxes[:, 2:]) / 2, cells[:, 2]
     distance = (cells[:, None, :2] - centre).abs()
     near = (distance <= torch.maximum(0.18 * size, 0.75 * stride[:, None, None])).all(-1)
-    bounds = torch.tensor([RANGES[int(s)] for s in stride.unique()])
-    row = torch.searchsorted(stride.unique(), stride.contiguous())
-    fits = (longer >= bounds[row, 0:1]) & (longer <= bounds[row, 1:2])
+    bounds = torch.tensor([RANGES[int(s)] for s in stride.tolist()])
+    fits = (longer >= bounds[:, 0:1]) & (longer <= bounds[:, 1:2])
     claim = near & fits & certain
     area = torch.where(claim, size.prod(1), torch.inf)
     positive = claim.any(1)

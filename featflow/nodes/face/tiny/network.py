@@ -87,5 +87,5 @@ def decode(outputs: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
     centre, stride = cells[:, :2], cells[:, 2:]
     middle = centre + outputs[..., 1:3] * stride
     half = outputs[..., 3:5].clamp(max=5.0).exp() * stride / 2
-    points = centre[:, None] + outputs[..., 5:].unflatten(-1, (5, 2)) * stride[:, None]
+    points = centre[:, None] + outputs[..., 5:].reshape(*outputs.shape[:-1], 5, 2) * stride[:, None]
     return torch.cat([middle - half, middle + half], -1), points

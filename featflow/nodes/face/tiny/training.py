@@ -15,6 +15,7 @@ from featflow.datasets import detection
 from featflow.datasets.labelled import LabelledFaces
 from featflow.evaluation.detection import match_detections
 from featflow.geometry.boxes import nms
+from featflow.nodes._layers import channels_last
 from featflow.nodes.face.tiny.losses import Targets, assign, detection_loss
 from featflow.nodes.face.tiny.network import FaceNet, cell_grid, decode
 from featflow.nodes.face.tiny.node import SPEC
@@ -33,7 +34,7 @@ class FaceTask:
         torch.manual_seed(recipe.seed)
         root = str(recipe.data["root"])
         self.pixels = recipe.optim.batch_size * 320 * 320
-        self.model: nn.Module = FaceNet(**recipe.model).to(memory_format=torch.channels_last)
+        self.model: nn.Module = channels_last(FaceNet(**recipe.model))
         self.composer = composer(root, "train")
         self.val = composer(root, "val", held_out=True)
         self.data_version = f"labels.parquet {LabelledFaces.open(root).version}"
@@ -94,10 +95,10 @@ def collate(scenes: list[Photo]) -> dict[str, Tensor]:
     rows: list[tuple[Tensor, Tensor, Tensor]] = []
     first = 0
     for scene in scenes:
-        boxes = torch.from_numpy(scene.boxes.astype(np.float32))
-        positive, ignored, face = assign(cells, boxes, torch.from_numpy(scene.certain))
+        faces = torch.from_numpy(scene.boxes.astype(np.float32))
+        positive, ignored, face = assign(cells, faces, torch.from_numpy(scene.certain))
         rows.append((positive, ignored, face + first))
-        first += len(boxes)
+        first += len(faces)
     boxes = np.concatenate([s.boxes for s in scenes]).astype(np.float32)
     points = np.concatenate([s.points5 for s in scenes]).astype(np.float32)
     return {

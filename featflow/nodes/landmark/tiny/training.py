@@ -13,9 +13,10 @@ from torch.nn import functional as F
 
 from featflow.datasets.labelled import Image, LabelledFaces
 from featflow.geometry.crop import complete_points5
-from featflow.geometry.landmarks import MIRROR, interocular
+from featflow.geometry.landmarks import MIRROR_68, interocular
 from featflow.geometry.similarity import apply, compose, umeyama
 from featflow.geometry.warp import warp
+from featflow.nodes._layers import channels_last
 from featflow.nodes.landmark.tiny.network import LandmarkNet
 from featflow.nodes.landmark.tiny.node import CROP, SPEC
 from featflow.train.photometric import Rng, cover, degrade, relight
@@ -33,9 +34,7 @@ class LandmarkTask:
         torch.manual_seed(recipe.seed)
         root = str(recipe.data["root"])
         self.batch_size = recipe.optim.batch_size
-        self.model: nn.Module = LandmarkNet(CROP.size, **recipe.model).to(
-            memory_format=torch.channels_last
-        )
+        self.model: nn.Module = channels_last(LandmarkNet(CROP.size, **recipe.model))
         self.train = CropSet(LabelledFaces.open(root, "train"))
         self.val = CropSet(LabelledFaces.open(root, "val"))
         self.data_version = f"labels.parquet {self.train.faces.version}"
@@ -153,7 +152,7 @@ def turn(angle: float, size: int) -> NDArray[np.float64]:
 def mirrored(sample: dict[str, Any]) -> dict[str, Any]:
     """The same crop seen in a mirror: left and right points change places."""
     crop, points = sample["crop"], sample["points"]
-    flipped = points[MIRROR] * [-1.0, 1.0] + [crop.shape[1], 0.0]
+    flipped = points[MIRROR_68] * [-1.0, 1.0] + [crop.shape[1], 0.0]
     return {**sample, "crop": np.ascontiguousarray(crop[:, ::-1]), "points": flipped}
 
 
