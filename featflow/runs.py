@@ -8,6 +8,7 @@ interrupted and resumed gives the same bytes as one that was not.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -98,6 +99,7 @@ class Run:
     mode: Literal["threads", "sequential"] = "threads"
     failures: list[FeatflowError] = field(default_factory=list)
     frames_done: int = 0
+    _table_seconds: float = field(default=0.0, repr=False)
 
     def __post_init__(self) -> None:
         o = self.options
@@ -117,6 +119,11 @@ class Run:
             min_score=o.face_detection_threshold,
             stall_seconds=None if o.live else 300.0,
         )
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds that each stage was busy: those of the flow, and ``table``."""
+        return {**self.flow.timings, "table": self._table_seconds}
 
     def batches(self) -> Iterator[Fex]:
         """Rows of each batch as it is finished, for input that may never end."""
@@ -171,8 +178,10 @@ class Run:
                         before = [b for b in batches if b.frames.uids[0] < batch.frames.uids[0]]
                         _attach_rows(error, self._rows(before, quiet=True) if before else None)
                         raise error
-        self.frames_done += sum(len(batch.frames) for batch in batches)
+        started = time.perf_counter()
         fex = fex_from_batches(batches, self.meta, fields=self.fields)
+        self._table_seconds += time.perf_counter() - started
+        self.frames_done += sum(len(batch.frames) for batch in batches)
         if self.options.on_error == "skip":
             unread = [r for b in batches for r in b.frames.errors]
             if any(unread):

@@ -30,10 +30,10 @@ def detect(
         ..., help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
     ),
     save: Path | None = typer.Option(
-        None, help="Table to write: .csv, .parquet, .feather or .json."
+        None, help="Table: .csv, .parquet, .feather or .json."
     ),
     annotate: Path | None = typer.Option(
-        None, help="Folder for pictures and clips with faces drawn in."
+        None, help="Folder for annotated pictures."
     ),
     face: str = typer.Option("tiny", help="Face node."),
     landmark: str = typer.Option("tiny", help="Landmark node, or none."),

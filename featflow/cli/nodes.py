@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def nodes(
-    kind: str | None = typer.Argument(None, help="Only nodes of this kind, such as face."),
+    kind: str | None = typer.Argument(None, help="Only this kind, such as face."),
 ) -> None:
     """List nodes with size, licence and what they do."""
     from featflow.errors import CardError

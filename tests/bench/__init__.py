@@ -1,0 +1,1 @@
+"""Benchmarks: ``python -m tests.bench.<name>``. They report and never fail."""

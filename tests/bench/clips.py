@@ -1,0 +1,41 @@
+"""Clips to measure on: the shared one where it is there, otherwise the sample."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+
+from featflow.datasets import sample_clip
+
+
+def one_face() -> Path:
+    """A 640 by 360 clip with a face."""
+    default = Path(__file__).parents[2].parent / "shared"
+    shared = Path(os.environ.get("FEATFLOW_SHARED", default)) / "media" / "single_face.mp4"
+    return shared if shared.is_file() else sample_clip().path
+
+
+def looped(folder: Path, frames: int) -> Path:
+    """The clip of :func:`one_face` repeated to at least ``frames`` frames, not re-encoded."""
+    source = one_face()
+    target = folder / f"looped-{frames}.mp4"
+    if target.is_file():
+        return target
+    with av.open(str(source)) as file:
+        stream = file.streams.video[0]
+        packets = [p for p in file.demux(stream) if p.dts is not None]
+        step = packets[1].dts - packets[0].dts
+        length = packets[-1].dts - packets[0].dts + step
+        with av.open(str(target), "w") as out:
+            copy = out.add_stream_from_template(stream)
+            for turn in range(-(-frames // len(packets))):
+                for packet in packets:
+                    again = av.Packet(bytes(packet))
+                    again.dts, again.pts = packet.dts + turn * length, packet.pts + turn * length
+                    again.duration, again.time_base = packet.duration, packet.time_base
+                    again.is_keyframe = packet.is_keyframe
+                    again.stream = copy
+                    out.mux(again)
+    return target
