@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,10 +29,9 @@ class PoseMLP(Node):
 
     Angles are those of the head as it is seen along the line of sight, which is what the
     landmarks show: a face that looks straight into the camera has yaw and pitch 0 wherever it
-    stands in the frame. The position is that of the head's origin, which lies between the
-    ears behind the bridge of the nose, for a pinhole camera whose focal length is the longer
-    side of the frame, and for an adult head: X and Z scale with the true focal length and the
-    true head.
+    stands in the frame. The position is that of the head's origin, 7.5 cm behind the tip of
+    the nose, for a pinhole camera whose focal length is the longer side of the frame and for an
+    adult head: a longer lens or a larger head moves it away in proportion.
 
     Provides ``pose`` (N, 6): pitch, roll, yaw in radians; X right and Y up from the optical
     axis (the centre of the frame) and distance Z along it, in centimetres. NaN where a
@@ -126,10 +126,12 @@ def position(
 def _read(path: Path) -> PoseNet:
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; reinstall featflow or train pose/mlp")
-    state = {name: value.float() for name, value in load_file(path).items()}
     network = PoseNet()
     try:
+        state = {name: value.float() for name, value in load_file(path).items()}
         network.load_state_dict(state)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged file: {error}; reinstall featflow") from error
     except RuntimeError as error:
         raise WeightsError(f"{path}: not the weights of pose/mlp: {error}") from error
     return network.eval()

@@ -115,7 +115,7 @@ class PoseTask:
         }
 
 
-def _eye_distance(heads: Heads) -> NDArray[np.float64]:
+def _eye_distance(heads: Heads) -> Floats:
     """Inter-ocular distance (N,) in pixels that a frontal face would have there."""
     return heads.scale * 8.9
 
@@ -125,7 +125,8 @@ def predict(model: nn.Module, points: NDArray[np.float64]) -> tuple[Floats, Floa
     unit, centre, spread = normalise(points)
     outputs = model(torch.from_numpy(unit.astype(np.float32)))
     rotation, scale, origin = (np.asarray(x, np.float64) for x in outputs)
-    return rotation, np.exp(scale) * spread, centre + origin * spread[:, None]
+    place = np.asarray(centre + origin * spread[:, None], np.float64)
+    return rotation, np.exp(scale) * spread, place
 
 
 def angle_errors(name: str, rotation: Floats, truth: Floats) -> dict[str, float]:
