@@ -93,7 +93,7 @@ def _picture(at: int) -> NDArray[np.uint8]:
     coarse = rng.integers(40, 120, (_HEIGHT // 20, _WIDTH // 20, 3))
     image = coarse.repeat(20, 0).repeat(20, 1).astype(np.uint8)
     y, x = np.mgrid[:_HEIGHT, :_WIDTH] + 0.5
-    for x0, y0, x1, y1 in _boxes()[_FRAME_OF_FACE == at % (FACES // 2)]:
+    for x0, y0, x1, y1 in _boxes()[at % (FACES // 2) == _FRAME_OF_FACE]:
         u, v = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
         image[(u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.25] = (224, 172, 140)
         for eye in (0.3, 0.7):
