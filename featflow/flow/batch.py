@@ -267,7 +267,8 @@ class Batch:
 
     def take_faces(self, rows: slice | NDArray[Any]) -> Batch:
         """The same frames with some of their faces, and the crops already cut of those."""
-        crops = {rule: crop[rows] for rule, crop in self._crops.items()}
+        # Copied first: a node that runs beside this one may be adding a crop.
+        crops = {rule: crop[rows] for rule, crop in dict(self._crops).items()}
         return Batch(self.frames, self.faces[rows], self.min_score, crops)
 
     def take_frames(self, start: int, stop: int) -> Batch:
@@ -311,5 +312,5 @@ class Batch:
     def released(self, images: bool, keep_crops: Collection[CropRule]) -> Batch:
         """The same rows without the pictures, or the crops, that nothing asks for any more."""
         frames = self.frames.without_images() if images else self.frames
-        crops = {rule: crop for rule, crop in self._crops.items() if rule in keep_crops}
+        crops = {rule: self._crops[rule] for rule in keep_crops if rule in self._crops}
         return Batch(frames, self.faces, self.min_score, crops)

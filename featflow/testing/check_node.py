@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import random
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -80,13 +82,8 @@ def check_node(node: Node | type[Node], sample: Batch | None = None) -> Report:
         raise ConformanceError(_name(made), tuple(failures))
     assert card is not None  # noqa: S101 - no failure means that there is a card
     trial = _Trial(made, sample)
-    for name, check in trial.checks().items():
-        try:
-            problem = check()
-        except Exception as error:  # noqa: BLE001 - whatever the node raises is the finding
-            problem = f"raised {type(error).__name__}: {error}"
-        if problem:
-            failures.append(f"  {name}: {problem}")
+    with _restored():
+        failures = trial.failures()
     if failures:
         raise ConformanceError(made.id, tuple(failures))
     names = ("declarations", "card", *trial.checks())
@@ -159,7 +156,20 @@ class _Trial:
     def __init__(self, node: Node, sample: Batch | None) -> None:
         self.node = node
         self._given = sample
+        self._settings = _settings()
         self.faces = FaceBatch.empty(())
+
+    def failures(self) -> list[str]:
+        """What is wrong, one line a check."""
+        failures = []
+        for name, check in self.checks().items():
+            try:
+                problem = check()
+            except Exception as error:  # noqa: BLE001 - whatever the node raises is the finding
+                problem = f"raised {type(error).__name__}: {error}"
+            if problem:
+                failures.append(f"  {name}: {problem}")
+        return failures
 
     def checks(self) -> dict[str, Callable[[], str | None]]:
         """Checks by name; each returns what is wrong, or None."""
@@ -228,13 +238,14 @@ class _Trial:
         return f"fields {wrong} have infinite values; what is not known is NaN" if wrong else None
 
     def _process_state(self) -> str | None:
-        batch = self.sample.take_faces(slice(None))
-        before = _state()
-        with _restored():
-            # Not through the engine, which runs networks without gradients and would hide it.
-            inputs = self.node.pre_process(batch)
-            self.node.post_process(batch, self.node.process(inputs))
-            after = _state()
+        batch = self.sample
+        before = {**_settings(), **_generators()}
+        # Not through the engine, which runs networks without gradients and would hide it.
+        inputs = self.node.pre_process(batch)
+        self.node.post_process(batch, self.node.process(inputs))
+        # Loading may have changed a setting before any check ran.
+        before.update(self._settings)
+        after = {**_settings(), **_generators()}
         wrong = [name for name, value in before.items() if value != after[name]]
         return f"changed {', '.join(wrong)}" if wrong else None
 
@@ -281,15 +292,24 @@ def _differs(one: FaceBatch, two: FaceBatch, tolerance: float) -> str | None:
     return None
 
 
-def _state() -> dict[str, Any]:
+def _generators() -> dict[str, Any]:
+    """States of the random generators that a whole process shares."""
     legacy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - the state being watched
     return {
         "the state of random": random.getstate(),
         "the state of numpy.random": (legacy["state"]["key"].tobytes(), legacy["state"]["pos"]),
         "the state of torch's generator": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
+def _settings() -> dict[str, Any]:
+    """Settings of this process that a node must leave alone."""
+    return {
         "the grad mode": torch.is_grad_enabled(),
         "torch's number of threads": torch.get_num_threads(),
         "torch's default dtype": torch.get_default_dtype(),
+        "the environment": dict(os.environ),
+        "the warnings filters": list(warnings.filters),
     }
 
 

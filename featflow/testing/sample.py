@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from featflow.geometry.crop import FIVE_POINTS_IN_BOX
 
 FACES = 8
 _HEIGHT, _WIDTH = 240, 320
+_FRAME_OF_FACE = np.repeat(np.arange(FACES // 2, dtype=np.int64), 2)
 
 
 def sample_for(node: Node) -> Batch:
@@ -26,9 +29,8 @@ def sample_for(node: Node) -> Batch:
         OptionError: the node requires a field that only another node of yours can make.
     """
     boxes = _boxes()
-    frame_of_face = np.repeat(np.arange(FACES // 2), 2)
     count = FACES if node.unit == "frame" else FACES // 2
-    images = [_picture(at, boxes[frame_of_face == at % (FACES // 2)]) for at in range(count)]
+    images = [_picture(at).copy() for at in range(count)]
     frames = FrameBatch.from_frames(
         [
             Frame(image, f"sample-{at}", at, at / 25, (_HEIGHT, _WIDTH))
@@ -41,7 +43,7 @@ def sample_for(node: Node) -> Batch:
     unknown = [name for name in node.requires if name not in fields]
     if unknown:
         raise OptionError(f"{node.id} requires {unknown}; pass a sample with 8 faces that has them")
-    return Batch(frames, FaceBatch(frame_of_face.astype(np.int64), fields))
+    return Batch(frames, FaceBatch(_FRAME_OF_FACE.copy(), fields))
 
 
 def _boxes() -> NDArray[np.float32]:
@@ -85,12 +87,13 @@ def _mean_face() -> NDArray[np.float64]:
     return np.array(arc(0.5, 0.4, 0.48, 0.58, 180, 0, 17) + brows + ridge + base + eyes + mouth)
 
 
-def _picture(seed: int, boxes: NDArray[np.float32]) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
+@cache
+def _picture(at: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(at)
     coarse = rng.integers(40, 120, (_HEIGHT // 20, _WIDTH // 20, 3))
     image = coarse.repeat(20, 0).repeat(20, 1).astype(np.uint8)
     y, x = np.mgrid[:_HEIGHT, :_WIDTH] + 0.5
-    for x0, y0, x1, y1 in boxes:
+    for x0, y0, x1, y1 in _boxes()[at % (FACES // 2) == _FRAME_OF_FACE]:
         u, v = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
         image[(u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.25] = (224, 172, 140)
         for eye in (0.3, 0.7):
