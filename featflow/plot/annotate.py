@@ -96,13 +96,15 @@ def _rows_of(fex: pd.DataFrame, source: str) -> pd.DataFrame:
 def _drawn(
     frames: Iterable[Frame], rows: pd.DataFrame, boxes: bool, landmarks: bool, poses: bool
 ) -> Iterator[tuple[NDArray[np.uint8], float]]:
-    """Pictures with faces on them, and their times; a frame that failed raises its error."""
+    """Pictures with faces on them, and their times, as far as the source can be decoded."""
     indices = rows["frame"].to_numpy(np.int64)
     order = np.argsort(indices, kind="stable")
     indices, shapes = indices[order], FaceShapes.from_rows(rows)[order]
-    for frame in frames:
-        if frame.error is not None:
+    for position, frame in enumerate(frames):
+        if frame.error is not None and position == 0:
             raise frame.error
+        if frame.error is not None:
+            return  # a clip cut short is annotated as far as it goes; the table has the reason
         low, high = np.searchsorted(indices, [frame.index, frame.index + 1])
         canvas = np.ascontiguousarray(frame.image).copy()
         paint(canvas, shapes[low:high], boxes=boxes, landmarks=landmarks, poses=poses)
