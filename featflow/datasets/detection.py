@@ -55,9 +55,7 @@ def scenes(root: str | Path, split: str) -> list[Photo]:
 
 def _scene(image: Image, detections: list[list[float]]) -> Photo:
     values = np.array(detections, np.float64).reshape(-1, 15)
-    return Photo(
-        image, values[:, :4], values[:, 5:].reshape(-1, 5, 2), values[:, 4] >= CERTAIN
-    )
+    return Photo(image, values[:, :4], values[:, 5:].reshape(-1, 5, 2), values[:, 4] >= CERTAIN)
 
 
 def empty_pictures(root: str | Path, held_out: bool) -> list[Image]:
