@@ -91,7 +91,7 @@ class PyAVDecoder:
         self._reformatter = VideoReformatter()
         self._orientation: Orientation | None = None
         self._first_pts: int | None = None
-        self._decoded = self._packets = self._hidden = self._concealed = 0
+        self._decoded = self._packets = self._concealed = 0
         self._ended_s = -math.inf
         self._status: Status = "complete"
         self._reason = ""
@@ -146,7 +146,6 @@ class PyAVDecoder:
             # with an error and some without: nothing after this point is real.
             raise self._fail("truncated", self._counts())
         self._packets += 1
-        self._hidden += packet.is_discard
 
     def _time(self, frame: VideoFrame) -> float:
         if frame.pts is None or frame.time_base is None:
@@ -159,7 +158,7 @@ class PyAVDecoder:
     def _conclude(self) -> None:
         """After the last packet: compare what came with what was promised."""
         declared = self.info.frames
-        if declared is not None and self._packets < declared:
+        if declared is not None and self._packets < declared and self._is_cut():
             raise self._fail("truncated", self._counts())
         if self._decoded == 0:
             raise self._fail("damaged", "holds no frame that can be decoded")
@@ -171,8 +170,17 @@ class PyAVDecoder:
         elif declared > self._decoded:
             self._reason = (
                 f"the header counts {declared} frames, {self._decoded} are shown "
-                f"({self._hidden} lie outside the clip's edit list)"
+                f"(its edit list hides the others)"
             )
+
+    def _is_cut(self) -> bool:
+        """Whether the index lists a frame that lies beyond the end of the file.
+
+        Fewer packets than frames alone do not say so: frames before the first one that an edit
+        list shows are not read at all.
+        """
+        size = os.path.getsize(self.path)
+        return any(entry.pos + entry.size > size for entry in self._stream.index_entries)
 
     def _compare_duration(self) -> None:
         promised, start = self._container.duration, self._container.start_time or 0

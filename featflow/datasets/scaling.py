@@ -6,15 +6,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_TOLERANCE = 0.02
+_TOLERANCE, _TOLERANCE_PX = 0.02, 8
 
 
 def working_size(size_px: tuple[int, int], output_size: int | None) -> tuple[int, int]:
     """(height, width) that a picture is shrunk to; never larger than it is.
 
     A frame has one scale for both axes, but sizes are whole: a shorter side of 280.6 pixels
-    would put points up to half a pixel off. Of the sizes within 2 % below the bound, the one
-    whose shorter side comes nearest to a whole number is taken, which leaves hundredths.
+    would put points up to half a pixel off. Of the sizes within 2 % or 8 pixels below the bound,
+    the one whose shorter side comes nearest to a whole number is taken, and of equals the
+    largest. What remains is mostly below a tenth of a pixel.
 
     Args:
         size_px: (height, width) of the original.
@@ -24,8 +25,8 @@ def working_size(size_px: tuple[int, int], output_size: int | None) -> tuple[int
     longer, shorter = max(size_px), min(size_px)
     if output_size is None or longer <= output_size:
         return size_px
-    candidates = np.arange(output_size, int(np.ceil(output_size * (1 - _TOLERANCE))) - 1, -1)
-    candidates = candidates[candidates >= 1]
+    span = max(_TOLERANCE_PX, int(output_size * _TOLERANCE))
+    candidates = np.arange(output_size, max(1, output_size - span) - 1, -1)
     exact = shorter * candidates / longer
     misses = np.abs(exact - np.round(exact)) + (np.round(exact) < 1)
     best = int(np.argmin(np.round(misses, 9)))
