@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from featflow.datasets import frame_batches, open_source
 from featflow.datasets.frame import Frame
 from featflow.errors import FeatflowError, OptionError
-from featflow.fex.build import empty_fex, fex_from_batches
-from featflow.fex.formats import suffix_of
+from featflow.fex.build import UNREADABLE, empty_fex, fex_from_batches
 from featflow.fex.table import Fex
 from featflow.fex.writer import FexWriter
 from featflow.flow import FLUSH, Flow
@@ -127,8 +127,7 @@ class Run:
 
     def batches(self) -> Iterator[Fex]:
         """Rows of each batch as it is finished, for input that may never end."""
-        stream = frame_batches(self.source, self.options.frames, self.options.num_workers)
-        with closing(self.flow.run(stream)) as finished:
+        with closing(self.flow.run(self._frames())) as finished:
             for batch in finished:
                 yield self._rows([batch])
 
@@ -153,15 +152,23 @@ class Run:
                         yield number, self._rows(waiting)
                         number, waiting, count = next(numbers), [], 0
             except FeatflowError as error:
-                _attach_rows(error, self._rows(waiting, quiet=True) if waiting else None)
+                if waiting and not hasattr(error, "rows"):
+                    _attach_rows(error, fex_from_batches(waiting, self.meta, fields=self.fields))
                 raise
         if waiting:
             yield number, self._rows(waiting)
 
+    def _frames(self) -> Iterator[list[Frame]]:
+        """Decoded frames; failures are noted here, where resumed pieces come past too."""
+        options = self.options
+        for frames in frame_batches(self.source, options.frames, options.num_workers):
+            self.failures.extend(frame.error for frame in frames if frame.error is not None)
+            yield frames
+
     def _stream(self, skip: frozenset[int]) -> Iterator[Any]:
         """Lists of frames, FLUSH after each piece, pieces in ``skip`` left out."""
         position = 0
-        for frames in frame_batches(self.source, self.options.frames, self.options.num_workers):
+        for frames in self._frames():
             for number, part in _cut(frames, position):
                 if number not in skip:
                     yield part
@@ -169,24 +176,29 @@ class Run:
                 if position % PIECE_FRAMES == 0:
                     yield FLUSH
 
-    def _rows(self, batches: list[Batch], quiet: bool = False) -> Fex:
-        for batch in batches:
-            for error in batch.frames.errors:
-                if error is not None:
-                    self.failures.append(error)
-                    if self.options.on_error == "raise" and not quiet:
-                        before = [b for b in batches if b.frames.uids[0] < batch.frames.uids[0]]
-                        _attach_rows(error, self._rows(before, quiet=True) if before else None)
-                        raise error
+    def _rows(self, batches: list[Batch]) -> Fex:
+        """Table rows of finished batches, by the rule of ``on_error``."""
+        if self.options.on_error == "raise":
+            self._raise_first_error(batches)
         started = time.perf_counter()
         fex = fex_from_batches(batches, self.meta, fields=self.fields)
         self._table_seconds += time.perf_counter() - started
         self.frames_done += sum(len(batch.frames) for batch in batches)
         if self.options.on_error == "skip":
-            unread = [r for b in batches for r in b.frames.errors]
-            if any(unread):
-                return fex[~fex["FilterReason"].str.startswith("unreadable")]
+            return fex[~fex["FilterReason"].str.startswith(UNREADABLE)]
         return fex
+
+    def _raise_first_error(self, batches: list[Batch]) -> None:
+        for at, batch in enumerate(batches):
+            for row, error in enumerate(batch.frames.errors):
+                if error is None:
+                    continue
+                before = [*batches[:at], *([_first_frames(batch, row)] if row else [])]
+                _attach_rows(
+                    error,
+                    fex_from_batches(before, self.meta, fields=self.fields) if before else None,
+                )
+                raise error
 
     def table(
         self, save: str | Path | None = None, resume: bool = False, progress_bar: bool = True
@@ -195,47 +207,44 @@ class Run:
         if save is None:
             if resume:
                 raise OptionError("resume=True needs save=, the file of the interrupted run")
-            return self._gather(self._shown(self.pieces(), progress_bar), {})
-        suffix_of(Path(save))
-        with FexWriter(save, self.meta, resume=resume, inputs=self.source.names) as writer:
-            kept = {n: writer.read(n) for n in writer.finished_pieces}
-            fex = self._gather(self._written(writer, kept, progress_bar), kept)
+            return self._gather({}, self._shown(self.pieces(), progress_bar))
+        with self._writer(save, resume) as writer:
+            kept = {number: writer.read(number) for number in writer.finished_pieces}
+            fex = self._gather(kept, self._written(writer, progress_bar))
             writer.finish(fex.meta)
         return fex
 
     def save(self, path: str | Path, resume: bool = False, progress_bar: bool = True) -> int:
         """Run to the end into a file without holding the table; returns the number of rows."""
-        with FexWriter(path, self.meta, resume=resume, inputs=self.source.names) as writer:
-            done = writer.finished_pieces
-            rows = sum(len(writer.read(number)) for number in done)
-            for _, piece in self._written(writer, done, progress_bar):
-                rows += len(piece)
-            if not writer.finished_pieces:
-                writer.add(0, empty_fex(self.fields, self.meta))
+        with self._writer(path, resume) as writer:
+            rows = sum(len(writer.read(number)) for number in writer.finished_pieces)
+            rows += sum(len(piece) for _, piece in self._written(writer, progress_bar))
             writer.finish(self._closing_meta())
         return rows
 
-    def _written(
-        self, writer: FexWriter, done: Iterable[int], progress_bar: bool
-    ) -> Iterator[tuple[int, Fex]]:
-        for number, piece in self._shown(self.pieces(done), progress_bar):
+    def _writer(self, path: str | Path, resume: bool) -> FexWriter:
+        return FexWriter(path, self.meta, resume=resume, inputs=self.source.names)
+
+    def _written(self, writer: FexWriter, progress_bar: bool) -> Iterator[tuple[int, Fex]]:
+        """Write the pieces that are not there yet, at least one, and pass them on."""
+        for number, piece in self._shown(self.pieces(writer.finished_pieces), progress_bar):
             writer.add(number, piece)
             yield number, piece
+        if not writer.finished_pieces:
+            writer.add(0, empty_fex(self.fields, self.meta))
 
-    def _gather(self, fresh: Iterable[tuple[int, Fex]], kept: Mapping[int, Fex]) -> Fex:
+    def _gather(self, kept: Mapping[int, Fex], fresh: Iterable[tuple[int, Fex]]) -> Fex:
         pieces = dict(kept)
         try:
-            for number, piece in fresh:
-                pieces[number] = piece
+            pieces.update(fresh)
         except FeatflowError as error:
-            _prepend_rows(error, [pieces[n] for n in sorted(pieces)])
+            _prepend_rows(error, [pieces[number] for number in sorted(pieces)])
             raise
         if not pieces:
             return empty_fex(self.fields, self._closing_meta())
-        joined = [pieces[number] for number in sorted(pieces)]
-        fex = joined[0] if len(joined) == 1 else pd.concat(joined, ignore_index=True)
+        fex = Fex(pd.concat([pieces[number] for number in sorted(pieces)], ignore_index=True))
         fex.meta = self._closing_meta()
-        return Fex(fex)
+        return fex
 
     def _closing_meta(self) -> dict[str, Any]:
         """Metadata with what is known only at the end: how each clip and failure ended."""
@@ -266,6 +275,11 @@ def _cut(frames: list[Frame], position: int) -> Iterator[tuple[int, list[Frame]]
         part, frames = frames[:room], frames[room:]
         yield position // PIECE_FRAMES, part
         position += len(part)
+
+
+def _first_frames(batch: Batch, count: int) -> Batch:
+    frames = batch.frames[:count]
+    return Batch(frames, batch.faces[np.isin(batch.faces.frame_uid, frames.uids)])
 
 
 def _attach_rows(error: FeatflowError, rows: Fex | None) -> None:

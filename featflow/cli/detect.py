@@ -29,12 +29,8 @@ def detect(
     inputs: list[str] = typer.Argument(
         ..., help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
     ),
-    save: Path | None = typer.Option(
-        None, help="Table: .csv, .parquet, .feather or .json."
-    ),
-    annotate: Path | None = typer.Option(
-        None, help="Folder for annotated pictures."
-    ),
+    save: Path | None = typer.Option(None, help="Table: .csv, .parquet, .feather or .json."),
+    annotate: Path | None = typer.Option(None, help="Folder for annotated pictures."),
     face: str = typer.Option("tiny", help="Face node."),
     landmark: str = typer.Option("tiny", help="Landmark node, or none."),
     pose: str = typer.Option("mlp", help="Pose node, or none."),

@@ -21,6 +21,10 @@ _MADE_BY_FACES = tuple(g for g in GROUPS.values() if g not in (SOURCE, DECISION)
 _TEXT_FIELDS = frozenset({"identity"})
 
 
+UNREADABLE = "unreadable"
+"""How the ``FilterReason`` of a frame that could not be read begins."""
+
+
 def fex_from_batches(
     batches: Batch | Iterable[Batch],
     meta: Mapping[str, Any] | None = None,
@@ -142,7 +146,7 @@ def _texts(values: Sequence[str], rows: NDArray[np.int64]) -> Any:
 
 
 def _reasons(errors: Sequence[FeatflowError | None]) -> list[str]:
-    return ["" if e is None else f"unreadable: {_one_line(e)}" for e in errors]
+    return ["" if e is None else f"{UNREADABLE}: {_one_line(e)}" for e in errors]
 
 
 def _one_line(error: FeatflowError) -> str:

@@ -20,10 +20,10 @@ def relight(image: Image, rng: Rng) -> Image:
     curve = (levels**gamma - 0.5) * contrast + 0.5 + shift
     cast = 1 + rng.normal(0, 0.08, 3) * (rng.random() < 0.5)
     table = np.clip(curve[:, None] * cast * 255, 0, 255).astype(np.uint8)
-    out: Image = cv2.LUT(image, np.ascontiguousarray(table[None]))
+    out = cv2.LUT(image, np.ascontiguousarray(table[None]))
     if rng.random() < 0.25:
         out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return out
+    return np.asarray(out, np.uint8)
 
 
 def degrade(image: Image, rng: Rng, smallest: int = 20) -> Image:
