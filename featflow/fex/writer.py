@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featflow.errors import OutputError, ResumeError, SchemaError
-from featflow.fex.arrow import to_arrow
+from featflow.errors import OptionError, OutputError, ResumeError, SchemaError
+from featflow.fex.arrow import from_arrow, to_arrow
 from featflow.fex.files import atomic_path, output_error, require_folder, write_text_atomic
 from featflow.fex.formats import open_sink, suffix_of
 from featflow.fex.io import write_sidecar
@@ -150,8 +150,26 @@ class FexWriter:
                 table, temporary, compression="lz4", use_dictionary=False, write_statistics=False
             )
 
-    def finish(self) -> Path:
+    def read(self, piece_index: int) -> Fex:
+        """Rows of a finished piece, as they were added.
+
+        Raises:
+            OptionError: there is no such piece.
+        """
+        path = self._piece(piece_index)
+        if not path.is_file():
+            raise OptionError(
+                f"{self.path}: there is no piece {piece_index}; finished are {self.finished_pieces}"
+            )
+        with pq.ParquetFile(path) as piece:
+            return from_arrow(piece.read(), json.loads(self._meta))
+
+    def finish(self, meta: Mapping[str, Any] | None = None) -> Path:
         """Merge the pieces in order into the target, and remove them.
+
+        Args:
+            meta: metadata of the table where they are known only now (how each input
+                ended); those that the writer was made with if None.
 
         Returns:
             The target.
@@ -163,10 +181,11 @@ class FexWriter:
         self._require_open()
         if self._schema is None:
             raise SchemaError(f"{self.path}: no piece was added, so the columns are not known")
-        write_sidecar(self.path, self._meta)
+        text = self._meta if meta is None else dump_meta(meta)
+        write_sidecar(self.path, text)
         with (
             atomic_path(self.path, scratch=self.folder) as temporary,
-            open_sink(temporary, self._suffix, self._schema, self._meta) as sink,
+            open_sink(temporary, self._suffix, self._schema, text) as sink,
         ):
             for index in self.finished_pieces:
                 with pq.ParquetFile(self._piece(index)) as piece:

@@ -223,6 +223,21 @@ def test_the_same_piece_again_replaces_it(
         assert len(read_fex(writer.finish())) == len(pieces[0])
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_finished_pieces_can_be_read_and_metadata_come_last(
+    suffix: str, pieces: list[Any], meta: dict[str, Any], tmp_path: Path
+) -> None:
+    FexWriter(tmp_path / f"a{suffix}", meta).close()
+    with FexWriter(tmp_path / f"a{suffix}", meta, resume=True) as writer:
+        writer.add(3, pieces[3])
+        pd.testing.assert_frame_equal(writer.read(3), pieces[3], check_exact=True)
+        assert writer.read(3).meta == meta
+        with pytest.raises(OptionError, match=r"no piece 4; finished are \(3,\)"):
+            writer.read(4)
+        path = writer.finish({**meta, "clips": [{"frames": 3}]})
+    assert read_fex(path).meta == {**meta, "clips": [{"frames": 3}]}
+
+
 def test_a_run_without_rows_has_a_table_without_rows(
     make_fex: Make, meta: dict[str, Any], tmp_path: Path
 ) -> None:
