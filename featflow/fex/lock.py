@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from featflow.errors import OutputError
@@ -66,7 +67,8 @@ class FileLock:
             if not os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
                 raise BlockingIOError
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, str(os.getpid()).encode())
         except OSError as error:
             os.close(descriptor)
             if error.errno not in (None, errno.EACCES, errno.EAGAIN, errno.ENOENT):
@@ -85,8 +87,13 @@ class FileLock:
         """Give the right back; calling it again does nothing."""
         if self._descriptor < 0:
             return
-        self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        if sys.platform == "win32":  # where an open file cannot be removed
+            os.close(self._descriptor)
+            with suppress(OSError):
+                self.path.unlink()
+        else:
+            self.path.unlink(missing_ok=True)
+            os.close(self._descriptor)
         self._descriptor = -1
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from featflow.errors import OutputError, ResumeError, SchemaError
+from featflow.errors import OptionError, OutputError, ResumeError, SchemaError
 from featflow.fex.arrow import from_arrow, to_arrow
 from featflow.fex.files import atomic_path, output_error, require_folder, write_text_atomic
 from featflow.fex.formats import open_sink, suffix_of
@@ -151,16 +151,25 @@ class FexWriter:
             )
 
     def read(self, piece_index: int) -> Fex:
-        """A finished piece, with the run's metadata."""
-        with pq.ParquetFile(self._piece(piece_index)) as piece:
+        """Rows of a finished piece, as they were added.
+
+        Raises:
+            OptionError: there is no such piece.
+        """
+        path = self._piece(piece_index)
+        if not path.is_file():
+            raise OptionError(
+                f"{self.path}: there is no piece {piece_index}; finished are {self.finished_pieces}"
+            )
+        with pq.ParquetFile(path) as piece:
             return from_arrow(piece.read(), json.loads(self._meta))
 
     def finish(self, meta: Mapping[str, Any] | None = None) -> Path:
         """Merge the pieces in order into the target, and remove them.
 
         Args:
-            meta: metadata that the target gets instead of the run's: the same and what was
-                learned on the way, such as how each clip ended.
+            meta: metadata of the table where they are known only now (how each input
+                ended); those that the writer was made with if None.
 
         Returns:
             The target.

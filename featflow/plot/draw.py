@@ -68,7 +68,7 @@ def paint(
 
 def line_width(height: int, width: int) -> int:
     """Pixels that a line needs to be seen on a picture of this size."""
-    return max(1, round(min(height, width) / 360))
+    return max(1, round(min(height, width) / 250))
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -222,6 +223,21 @@ def test_the_same_piece_again_replaces_it(
         assert len(read_fex(writer.finish())) == len(pieces[0])
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_finished_pieces_can_be_read_and_metadata_come_last(
+    suffix: str, pieces: list[Any], meta: dict[str, Any], tmp_path: Path
+) -> None:
+    FexWriter(tmp_path / f"a{suffix}", meta).close()
+    with FexWriter(tmp_path / f"a{suffix}", meta, resume=True) as writer:
+        writer.add(3, pieces[3])
+        pd.testing.assert_frame_equal(writer.read(3), pieces[3], check_exact=True)
+        assert writer.read(3).meta == meta
+        with pytest.raises(OptionError, match=r"no piece 4; finished are \(3,\)"):
+            writer.read(4)
+        path = writer.finish({**meta, "clips": [{"frames": 3}]})
+    assert read_fex(path).meta == {**meta, "clips": [{"frames": 3}]}
+
+
 def test_a_run_without_rows_has_a_table_without_rows(
     make_fex: Make, meta: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -285,6 +301,41 @@ def test_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     lock.release()
     lock.release()
     assert not list(tmp_path.iterdir())
+
+
+def test_lock_outlives_its_owner_only_as_long_as_the_owners_children(tmp_path: Path) -> None:
+    """A forked loader worker holds its killed parent's lock until it notices."""
+    code = (
+        "import os, signal, sys, time; from pathlib import Path\n"
+        "from featflow.fex.lock import FileLock\n"
+        "lock = FileLock(Path(sys.argv[1]))\n"
+        "if os.fork() == 0: time.sleep(0.8); os._exit(0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.csv")], check=False)
+    start = time.monotonic()
+    FileLock(tmp_path / "a.csv").release()
+    assert 0.2 < time.monotonic() - start < 5
+
+
+def test_a_full_disk_while_merging_keeps_the_pieces(
+    pieces: list[Any], meta: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.csv"
+    with FexWriter(path, meta) as writer:
+        writer.add(0, pieces[0])
+        with monkeypatch.context() as patch:
+            patch.setattr("featflow.fex.formats.CsvSink.write", refuse)
+            with pytest.raises(OutputError, match=r"a\.csv: cannot be written.*free some space"):
+                writer.finish()
+        assert not path.exists()
+        assert not list(writer.folder.glob("*.tmp"))
+    with FexWriter(path, meta, resume=True) as writer:
+        assert writer.finished_pieces == (0,)
+        assert len(read_fex(writer.finish())) == len(pieces[0])
 
 
 def test_memory_and_row_groups_stay_useful_with_many_small_pieces(
