@@ -78,9 +78,7 @@ def test_invert_and_compose_are_matrix_algebra(seed: int) -> None:
         invert(a), np.linalg.inv(_homogeneous(a))[..., :2, :], rtol=1e-6, atol=1e-6
     )
     points = rng.normal(size=(4, 7, 2))
-    np.testing.assert_allclose(
-        apply(compose(a, b), points), apply(a, apply(b, points)), atol=1e-9
-    )
+    np.testing.assert_allclose(apply(compose(a, b), points), apply(a, apply(b, points)), atol=1e-9)
 
 
 def test_apply_broadcasts_one_map_over_faces() -> None:
