@@ -10,7 +10,7 @@ from scipy.spatial import ConvexHull
 from featflow.errors import OptionError
 from featflow.geometry.hull_masks import COMPONENTS, HULLS, PART_NAMES, hull_masks, lift_brows
 from featflow.geometry.landmarks import mirror_landmarks
-from featflow.testing.face68 import FACE68_CM
+from featflow.geometry.mean_face import FACE68_CM
 
 SIZE = 128
 FRAME = np.array([[200, 300]])  # height, width

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import featflow.nodes.mask.hull as package
 from featflow.datasets.frame import Frame
 from featflow.errors import OptionError
 from featflow.flow.batch import Batch, FaceBatch, FrameBatch
 from featflow.geometry.hull_masks import hull_masks
 from featflow.geometry.landmarks import five_points
+from featflow.geometry.mean_face import FACE68_CM
 from featflow.geometry.similarity import apply
-from featflow.nodes.mask.hull import NODE, HullMask
-from featflow.testing.face68 import FACE68_CM
+from featflow.nodes.mask.hull import HullMask
+from featflow.testing import check_node
 
 
 def _batch(turn: float = 0.0) -> Batch:
@@ -88,9 +85,8 @@ def test_no_faces_give_no_masks() -> None:
     assert _masks(HullMask(), batch.with_faces(batch.faces[:0])).shape == (0, 128, 128)
 
 
-def test_card_agrees_with_the_node() -> None:
-    card = tomllib.loads(Path(package.__file__).with_name("card.toml").read_text())
-    assert NODE is HullMask
-    assert card["id"] == HullMask().id
-    assert tuple(card["requires"]) == HullMask.requires
-    assert tuple(card["provides"]) == HullMask.provides
+@pytest.mark.parametrize("size", [128, 96])
+def test_keeps_the_node_contract(size: int) -> None:
+    node = HullMask(size=size)
+    assert check_node(node).faces == 8
+    assert node.shape_of("mask") == (size, size)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
-import featflow.nodes.pose.mlp as package
 from featflow.datasets.frame import Frame
-from featflow.errors import WeightsError
 from featflow.flow.batch import Batch, FaceBatch, FrameBatch
 from featflow.geometry.landmarks import mirror_landmarks
+from featflow.geometry.mean_face import FACE68_CM
 from featflow.geometry.rotation import rotation_from_angles
-from featflow.nodes.pose.mlp import NODE, PoseMLP
-from featflow.nodes.pose.mlp import node as node_module
+from featflow.nodes.pose.mlp import PoseMLP
 from featflow.nodes.pose.mlp.data import project
 from featflow.nodes.pose.mlp.network import PoseNet, rotation_from_sixd
 from featflow.nodes.pose.mlp.node import normalise, position
-from featflow.testing.face68 import FACE68_CM
+from featflow.testing import check_node
 
 HEIGHT, WIDTH = 480, 640
 
@@ -146,25 +140,5 @@ def test_the_network_is_small() -> None:
     assert sum(p.numel() for p in PoseNet().parameters()) < 200_000
 
 
-def test_missing_and_foreign_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(node_module, "WEIGHTS", tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="no such file"):
-        PoseMLP().load()
-    save_file({"stray": torch.zeros(1)}, tmp_path / "weights.safetensors")
-    with pytest.raises(WeightsError, match="not the weights"):
-        PoseMLP().load()
-    (tmp_path / "weights.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(WeightsError, match="damaged"):
-        PoseMLP().load()
-    with pytest.raises(WeightsError, match="load"):
-        PoseMLP().process(torch.zeros(1, 68, 2))
-
-
-def test_card_agrees_with_the_node() -> None:
-    folder = Path(package.__file__).parent
-    card = tomllib.loads((folder / "card.toml").read_text())
-    assert NODE is PoseMLP
-    assert card["id"] == PoseMLP().id
-    assert tuple(card["requires"]) == PoseMLP.requires
-    assert tuple(card["provides"]) == PoseMLP.provides
-    assert card["size_bytes"] == (folder / "weights.safetensors").stat().st_size
+def test_keeps_the_node_contract() -> None:
+    assert check_node(PoseMLP).faces == 8

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from featflow.errors import MissingInputError, RecipeError
 from featflow.geometry.landmarks import MIRROR_68
+from featflow.geometry.mean_face import FACE68_CM
 from featflow.geometry.rotation import angles_from_rotation, rotation_from_angles
 from featflow.nodes.pose.mlp.data import (
     FaceShapes,
@@ -21,7 +22,6 @@ from featflow.nodes.pose.mlp.data import (
     random_heads,
     random_rotations,
 )
-from featflow.testing.face68 import FACE68_CM
 
 AHEAD = np.array([[0.0, 0.0, 100.0]])
 

@@ -100,9 +100,8 @@ def test_the_shipped_weights_meet_the_issue_on_photographs(task: PoseTask) -> No
 
     node = PoseMLP()
     node.load()
-    assert node._network is not None
     with torch.inference_mode():
-        figures = task.validate(node._network)
+        figures = task.validate(node.model)
     for axis in ("pitch", "roll", "yaw"):
         assert figures[f"photo_{axis}_deg"] < 3.5
         assert figures[f"photo_noisy_{axis}_deg"] < 5

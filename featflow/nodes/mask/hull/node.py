@@ -49,6 +49,10 @@ class HullMask(Node):
         self.crop = CropRule(size=size, anchor="points5", expansion=1.6, shift_y=0.08)
         self.spec = InputSpec(crop=self.crop)
 
+    def shape_of(self, name: str) -> tuple[int, ...] | None:
+        """Shape of one face's value in a field; a mask is as large as this node draws it."""
+        return (self.crop.size,) * 2 if name == "mask" else super().shape_of(name)
+
     def pre_process(self, batch: Batch) -> NDArray[np.uint8]:
         """Draw the masks: there is nothing for a device to do, and no picture is read."""
         return hull_masks(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featflow.geometry.landmarks import MIRROR_68
-from featflow.testing.face68 import FACE68_CM
+from featflow.geometry.mean_face import FACE68_CM
 
 N_OUT = 9
 # How the raw outputs change in a mirror: left axis, up axis, log scale, offset of the origin.

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from featflow.errors import WeightsError
 from featflow.flow.batch import Batch
-from featflow.flow.node import Node
 from featflow.geometry.rotation import angles_from_rotation
-from featflow.nodes.pose.mlp.network import PoseNet
+from featflow.nodes._network import NetworkNode
 
 Floats = NDArray[np.floating[Any]]
 
-WEIGHTS = Path(__file__).with_name("weights.safetensors")
 
-
-class PoseMLP(Node):
+class PoseMLP(NetworkNode):
     """Head rotation and position from 68 landmarks.
 
     Angles are those of the head as it is seen along the line of sight, which is what the
@@ -45,16 +38,11 @@ class PoseMLP(Node):
     provides = ("pose",)
     batch_size = 256
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._network: PoseNet | None = None
+    def build(self) -> nn.Module:
+        """The network of the recipe."""
+        from featflow.nodes.pose.mlp.network import PoseNet
 
-    def load(self, device: torch.device | str = "cpu") -> None:
-        """Read the shipped weights."""
-        super().load(device)
-        if self._network is None:
-            self._network = _read(WEIGHTS)
-        self._network.to(self.device)
+        return PoseNet()
 
     def pre_process(self, batch: Batch) -> Tensor:
         """Normalised landmarks (N, 68, 2); NaN stays NaN."""
@@ -63,10 +51,7 @@ class PoseMLP(Node):
 
     def process(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rotations (N, 3, 3), log scales (N,) and origins (N, 2) in units of the spread."""
-        if self._network is None:
-            raise WeightsError("pose/mlp: call load() before process()")
-        with torch.inference_mode():
-            rotation, scale, origin = self._network(inputs.to(self.device))
+        rotation, scale, origin = self.model(inputs.to(self.device))
         return rotation.cpu(), scale.cpu(), origin.cpu()
 
     def post_process(
@@ -121,17 +106,3 @@ def position(
     aside = (np.asarray(origin, np.float64) - middle) / np.asarray(scale)[:, None]
     distance = sizes.max(1) / scale
     return np.stack([aside[:, 0], -aside[:, 1], distance], -1)
-
-
-def _read(path: Path) -> PoseNet:
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file; reinstall featflow or train pose/mlp")
-    network = PoseNet()
-    try:
-        state = {name: value.float() for name, value in load_file(path).items()}
-        network.load_state_dict(state)
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: damaged file: {error}; reinstall featflow") from error
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: not the weights of pose/mlp: {error}") from error
-    return network.eval()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featflow.geometry.landmarks import MIRROR_68, interocular
-from featflow.testing.face68 import FACE68_CM
+from featflow.geometry.mean_face import FACE68_CM
 
 
 def test_mean_face() -> None:
