@@ -121,7 +121,7 @@ class Node(ABC):
         """Read weights and move to ``device``; calling it again is cheap."""
         self.device = torch.device(device)
 
-    def unload(self) -> None:  # noqa: B027 - a node without weights has nothing to let go of
+    def unload(self) -> None:
         """Let go of loaded weights; :meth:`load` reads them again."""
         self.device = torch.device("cpu")
 

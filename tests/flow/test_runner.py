@@ -280,14 +280,48 @@ def test_100_runs_in_a_row(toys):
         assert toys.flow_threads() == []
 
 
+class Picture(np.ndarray):
+    """An array that can stand in a weak set."""
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("end", ["close", "error"])
+def test_pictures_are_freed_when_a_run_is_left(toys, end):
+    alive = weakref.WeakSet()
+
+    def source():
+        for at in range(0, 10**6, 4):
+            made = []
+            for i in range(at, at + 4):
+                frame = toys.frame(i, 1)
+                made.append(type(frame)(frame.image.view(Picture), "clip.mp4", i))
+                alive.add(made[-1].image)
+            yield made
+
+    last = failing(toys, "process", ValueError("boom")) if end == "error" else toys.Arithmetic()
+    flow = Flow([toys.Detector(), last], queue_bytes=4000)
+    gc.collect()
+    gc.disable()
+    try:
+        out = flow.run(source())
+        next(out)
+        assert len(alive) > 4
+        if end == "error":
+            with pytest.raises(NodeError):
+                list(out)
+        out.close()
+        del out
+        left = len(alive)
+    finally:
+        gc.enable()
+    # The traceback that pytest.raises keeps may hold the batch that was worked on.
+    assert left <= (16 if end == "error" else 0)
+
+
 @pytest.mark.parametrize("reads", [False, True])
 def test_a_slow_consumer_keeps_few_frames_alive(toys, reads):
     alive, most = weakref.WeakSet(), 0
-
-    class Picture(np.ndarray):
-        """An array that can stand in a set."""
-
-        __hash__ = object.__hash__
 
     def source():
         for at in range(0, 3000, 4):
