@@ -16,7 +16,6 @@ from threading import Thread
 from time import monotonic, perf_counter
 from typing import Any
 
-from featflow.datasets.frame import Frame
 from featflow.errors import StalledError
 from featflow.flow.batch import Batch
 from featflow.flow.clock import Clock
@@ -47,7 +46,7 @@ class ThreadedRun:
     def __init__(
         self,
         levels: Sequence[Level],
-        make_feeder: Callable[[Callable[[Frame], None]], Feeder],
+        make_feeder: Callable[[Callable[[int], None]], Feeder],
         max_bytes: int,
         max_frames: int,
         stall_seconds: float | None,
@@ -58,7 +57,7 @@ class ThreadedRun:
         # What follows keeps no reference to the run itself: pictures that are still in it when
         # a caller leaves are freed at once, not when the garbage collector comes by.
         self._ledger = ledger = Ledger(max_bytes, max_frames, self._control)
-        self._feeder = make_feeder(lambda frame: ledger.acquire(frame.nbytes))
+        self._feeder = make_feeder(ledger.acquire)
         self._channels: list[Channel[Any]] = []
         self._threads: list[Thread] = []
         self._ends = self._wire()

@@ -148,6 +148,43 @@ def test_nodes_are_not_run_where_there_is_no_face(toys, mode):
     assert all(batch.faces.fields["a"].shape == (0,) for batch in out)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_faces_of_a_table_enter_in_place_of_a_detector(toys, mode):
+    frames = [toys.frame(i, i % 5 - 1) for i in range(23)]  # some empty, some unreadable
+    first = list(Flow([toys.Detector()], keep_images=True).run([frames]))
+    node, reader = toys.Arithmetic(), toys.Arithmetic("e", ("a",), 1.0, reads=True)
+    flow = Flow([reader, node], given=("box", "score"), mode=mode, face_batch=4)
+    out = list(flow.run(first))
+    assert toys.rows(out) == toys.rows(first)
+    values = [v for batch in out for v in batch.faces.fields["e"]]
+    assert values == [2.0 * i + i % 251 for i in range(23) for _ in range(i % 5 - 1)]
+    assert node.seen[:-1] == [4] * (len(node.seen) - 1)
+    tight = Flow([reader, node], given=("box", "score"), mode=mode, queue_bytes=1)
+    assert toys.rows(tight.run(first)) == toys.rows(first)
+    scores = [s for batch in out for s in batch.faces.score]
+    assert scores == [s for batch in first for s in batch.faces.score]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_given_faces_must_be_there(toys, mode):
+    flow = Flow([toys.Arithmetic()], given=("box", "pose"), mode=mode)
+    with pytest.raises(OptionError, match=r"\['box', 'pose'\]"):
+        list(flow.run([[toys.frame(0, 1)]]))
+    (batch,) = Flow([toys.Detector()]).run([[toys.frame(0, 1)]])
+    with pytest.raises(OptionError, match="pose"):
+        list(flow.run([batch]))
+    with pytest.raises(OptionError, match="Batch"):
+        list(Flow([toys.Detector()], mode=mode).run([batch]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_rows_pass_unchanged_through_a_flow_with_nothing_to_do(toys, mode):
+    first = list(Flow([toys.Detector()]).run([[toys.frame(i, 3) for i in range(9)]]))
+    out = list(Flow([], given=("box", "score"), mode=mode).run(first))
+    assert toys.rows(out) == toys.rows(first)
+    assert toys.flow_threads() == []
+
+
 def test_images_stay_where_they_are_asked_for(toys):
     flow = Flow([toys.Detector(), toys.Arithmetic()], keep_images=True, queue_bytes=500)
     frames = [toys.frame(i, 9) for i in range(30)]
