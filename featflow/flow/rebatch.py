@@ -6,10 +6,12 @@ flush), never on time or threads: two runs over the same frames cut the same bat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Literal
+
+import numpy as np
 
 from featflow.datasets.frame import Frame
 from featflow.errors import OptionError
@@ -118,7 +120,7 @@ class Assembler:
         return [whole.take_frames(0, last)] if last else []
 
 
-FrameSource = Iterable[Sequence[Frame] | Literal[Signal.FLUSH]]
+FrameSource = Iterable[Sequence[Frame] | Batch | Literal[Signal.FLUSH]]
 
 
 class Feeder:
@@ -129,7 +131,8 @@ class Feeder:
         size: frames a batch.
         hold_bytes: bytes of pictures at which a batch leaves short.
         min_score: put into every batch.
-        admit: called with each frame before it enters; may wait.
+        given: fields of the faces that come with the frames; then the source gives batches.
+        admit: called with the bytes of each frame before it enters; may wait.
     """
 
     def __init__(
@@ -138,13 +141,15 @@ class Feeder:
         size: int,
         hold_bytes: int,
         min_score: float,
-        admit: Callable[[Frame], None],
+        given: Collection[str],
+        admit: Callable[[int], None],
     ) -> None:
         self.clock = Clock("decode")
         self._source = iter(source)
         self._size = size
         self._hold_bytes = hold_bytes
         self._min_score = min_score
+        self._given = given
         self._admit = admit
         self._waiting: list[Frame] = []
         self._waiting_bytes = 0
@@ -171,12 +176,31 @@ class Feeder:
             yield from self._cut()
             yield item
             return
+        if self._given:
+            yield from self._with_faces(item)
+            return
         for frame in _checked(item):
-            self._admit(frame)
+            self._admit(frame.nbytes)
             self._waiting.append(frame)
             self._waiting_bytes += frame.nbytes
             if len(self._waiting) >= self._size or self._waiting_bytes >= self._hold_bytes:
                 yield from self._cut()
+
+    def _with_faces(self, item: Any) -> Iterator[Parcel]:
+        if not isinstance(item, Batch) or not item.faces.fields.keys() >= set(self._given):
+            raise OptionError(
+                f"this flow reads batches of frames whose faces have {sorted(self._given)}; "
+                f"the source gave {item!r}"
+            )
+        for row, image in enumerate(item.frames.images):
+            # Frame by frame: a batch may be larger than all that may be in flight.
+            self._admit(image.nbytes)
+            one = item.take_frames(row, row + 1)
+            uid = np.full(1, self._next_uid, np.int64)
+            frames = replace(one.frames, uids=uid)
+            faces = replace(one.faces, frame_uid=np.repeat(uid, len(one.faces)))
+            self._next_uid += 1
+            yield Parcel(replace(one, frames=frames, faces=faces))
 
     def _cut(self) -> Iterator[Parcel]:
         if not self._waiting:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Literal
 
-from featflow.datasets.frame import Frame
 from featflow.errors import OptionError
 from featflow.flow.batch import Batch
 from featflow.flow.clock import Clock
@@ -35,6 +34,8 @@ class Flow:
         stall_seconds: a stage that stays in one call longer than this while the caller waits
             is an error; None waits for ever (for live sources).
         keep_images: leave the pictures in the batches that come out.
+        given: fields of faces that come with the frames, in place of a detector; the source
+            then gives batches, and their faces are neither sorted nor held to ``min_score``.
 
     Raises:
         UnmetNeedsError: a node requires a field that no other provides.
@@ -52,8 +53,10 @@ class Flow:
         min_score: float = 0.5,
         stall_seconds: float | None = 300.0,
         keep_images: bool = False,
+        given: Sequence[str] = (),
     ) -> None:
-        self.levels = order_nodes(nodes)
+        self.levels = order_nodes(nodes, given)
+        self._given = tuple(given)
         self._mode = mode
         self._queue_bytes = queue_bytes
         self._frame_batch = frame_batch
@@ -94,7 +97,8 @@ class Flow:
 
         Args:
             frames: lists of frames, of any length; :data:`FLUSH` between two lists keeps
-                frames before and after it out of each other's batches.
+                frames before and after it out of each other's batches. Where faces are
+                ``given``, batches in place of lists.
 
         Yields:
             Whole frames with all their faces, in input order, a batch at a time.
@@ -112,7 +116,7 @@ class Flow:
             yield from self._run_sequential(levels, frames)
             return
 
-        def make_feeder(admit: Callable[[Frame], None]) -> Feeder:
+        def make_feeder(admit: Callable[[int], None]) -> Feeder:
             return self._make_feeder(frames, admit)
 
         depth = self._frame_batch * (4 + 8 * len(levels))
@@ -138,8 +142,10 @@ class Flow:
         finally:
             feeder.close()
 
-    def _make_feeder(self, frames: FrameSource, admit: Callable[[Frame], None]) -> Feeder:
-        return Feeder(frames, self._frame_batch, self._hold_bytes, self._min_score, admit)
+    def _make_feeder(self, frames: FrameSource, admit: Callable[[int], None]) -> Feeder:
+        return Feeder(
+            frames, self._frame_batch, self._hold_bytes, self._min_score, self._given, admit
+        )
 
     def _make_levels(self) -> list[Level]:
         return make_levels(

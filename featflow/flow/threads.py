@@ -16,7 +16,6 @@ from threading import Thread
 from time import monotonic, perf_counter
 from typing import Any
 
-from featflow.datasets.frame import Frame
 from featflow.errors import StalledError
 from featflow.flow.batch import Batch
 from featflow.flow.clock import Clock
@@ -47,7 +46,7 @@ class ThreadedRun:
     def __init__(
         self,
         levels: Sequence[Level],
-        make_feeder: Callable[[Callable[[Frame], None]], Feeder],
+        make_feeder: Callable[[Callable[[int], None]], Feeder],
         max_bytes: int,
         max_frames: int,
         stall_seconds: float | None,
@@ -55,8 +54,10 @@ class ThreadedRun:
         self._levels = levels
         self._stall_seconds = stall_seconds
         self._control = Control()
-        self._ledger = Ledger(max_bytes, max_frames, self._control)
-        self._feeder = make_feeder(lambda frame: self._ledger.acquire(frame.nbytes))
+        # What follows keeps no reference to the run itself: pictures that are still in it when
+        # a caller leaves are freed at once, not when the garbage collector comes by.
+        self._ledger = ledger = Ledger(max_bytes, max_frames, self._control)
+        self._feeder = make_feeder(ledger.acquire)
         self._channels: list[Channel[Any]] = []
         self._threads: list[Thread] = []
         self._ends = self._wire()
@@ -76,8 +77,12 @@ class ThreadedRun:
             pass
         finally:
             self.stop()
-        if self._control.error is not None:
-            raise self._control.error
+        error, self._control.error = self._control.error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error
 
     def stop(self) -> None:
         """End all threads and wait for them."""
@@ -91,6 +96,7 @@ class ThreadedRun:
         busy = [thread.name for thread in self._threads if thread.is_alive()]
         if busy:
             _log.warning("still inside a call, will end after it: %s", ", ".join(busy))
+        self._threads.clear()
 
     def _next_batches(self, assembler: Assembler) -> list[Batch] | None:
         """Frames that became complete; None at the end."""

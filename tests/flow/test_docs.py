@@ -58,8 +58,8 @@ def test_the_node_of_the_page_in_a_flow(installed, toys):
     from featflow.flow import Flow
     from featflow.nodes import make_node
 
-    frame = toys.frame(4, 1, size=16)  # its box is (4, 0, 12, 8)
-    frame.image[:, 4:] = (255, 0, 0)
+    frame = toys.frame(4, 2, size=16)  # the second face is in the box (4, 1, 12, 9)
+    frame.image[:, 3:] = (255, 0, 0)
     node = make_node("quality", "brightness")
     (batch,) = Flow([toys.Detector(), node]).run([[frame]])
-    assert np.allclose(batch.faces.fields["brightness"], 0.299)  # red in ITU-R BT.601
+    assert np.allclose(batch.faces.fields["brightness"][1], 0.299)  # red in ITU-R BT.601
