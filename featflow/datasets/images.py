@@ -111,11 +111,9 @@ def _check_pixels(name: str, width: int, height: int) -> None:
 def _to_frame(image: Image, name: str, output_size: int | None, may_draft: bool) -> Frame:
     _check_pixels(name, *image.size)
     orientation = _orientation(image)
-    # Sizes along the stored rows and columns; TIFF alone is turned by Pillow as it loads.
+    if image.format == "TIFF":
+        orientation = 1  # Pillow turns TIFF, and TIFF alone, as it loads
     width, height = image.size
-    turned_by_pillow = image.format == "TIFF" and may_draft
-    if turned_by_pillow and orientation >= 5:
-        width, height = height, width
     work_h, work_w = working_size((height, width), output_size)
     if may_draft and image.format == "JPEG":
         image.draft(None, (work_w, work_h))
@@ -124,9 +122,8 @@ def _to_frame(image: Image, name: str, output_size: int | None, may_draft: bool)
     if (work_w, work_h) != (width, height):
         rgb = _reduce(rgb, (width, height), (work_w, work_h))
     pixels = np.asarray(rgb)
-    upright = pixels if turned_by_pillow else orient(pixels, orientation)
-    size = (width, height) if turned_by_pillow or orientation < 5 else (height, width)
-    size_px = (size[1], size[0])
+    upright = orient(pixels, orientation)
+    size_px = (height, width) if orientation < 5 else (width, height)
     scale = scale_between(size_px, upright.shape[:2])
     return Frame(np.ascontiguousarray(upright), name, size_px=size_px, scale=scale)
 
@@ -143,7 +140,9 @@ def _reduce(rgb: Image, stored: tuple[int, int], work: tuple[int, int]) -> Image
     if factor == 1:
         factor = round(stored[1] / rgb.height) or 1
     box = (0.0, 0.0, stored[0] / factor, stored[1] / factor)
-    return rgb.resize(work, Resampling.BOX, box=box)
+    # Pillow's BOX counts pixels whole or not at all, which moves edges; BILINEAR is a triangle
+    # as wide as two working pixels and keeps them in place.
+    return rgb.resize(work, Resampling.BILINEAR, box=box)
 
 
 def _orientation(image: Image) -> int:
