@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from featflow.errors import SchemaError
-from featflow.fex.files import write_text_atomic
 from featflow.fex.schema import GROUPS, Column, Group
+from featflow.files import write_text_atomic
 
 START, END = "<!-- columns: made by featflow.fex.document -->", "<!-- end of columns -->"
 

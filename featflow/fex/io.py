@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 
 from featflow.errors import InputError, MissingInputError, OptionError, SchemaError
 from featflow.fex.arrow import conform, from_arrow, to_arrow
-from featflow.fex.files import atomic_path, require_folder, write_text_atomic
 from featflow.fex.foreign import adopt
 from featflow.fex.formats import open_sink, sidecar_path, sidecar_text, suffix_of
 from featflow.fex.meta import META_KEY, load_meta
 from featflow.fex.schema import COLUMNS, column
 from featflow.fex.table import Fex
+from featflow.files import atomic_path, require_folder, write_text_atomic
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from featflow.errors import OutputError
-from featflow.fex.files import output_error
+from featflow.files import output_error
 
 _ORPHANS_S = 10.0
 """How long to wait for the workers of a killed process: they inherit its lock when forked,

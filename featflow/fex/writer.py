@@ -21,12 +21,12 @@ import pyarrow.parquet as pq
 
 from featflow.errors import OptionError, OutputError, ResumeError, SchemaError
 from featflow.fex.arrow import from_arrow, to_arrow
-from featflow.fex.files import atomic_path, output_error, require_folder, write_text_atomic
 from featflow.fex.formats import open_sink, suffix_of
 from featflow.fex.io import write_sidecar
 from featflow.fex.lock import FileLock
 from featflow.fex.meta import dump_meta
 from featflow.fex.table import Fex
+from featflow.files import atomic_path, output_error, require_folder, write_text_atomic
 
 _MANIFEST = "manifest.json"
 _PIECE = re.compile(r"piece-(\d{8,})\.parquet")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from featflow.datasets.frame import Frame
 from featflow.errors import InputError, OptionError, SchemaError
-from featflow.fex.files import atomic_path, require_folder
+from featflow.files import atomic_path, require_folder
 from featflow.plot.draw import paint
 from featflow.plot.shapes import FaceShapes
 

@@ -221,7 +221,7 @@ def test_remedies(
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("featflow.fex.files.os.replace", refuse)
+    monkeypatch.setattr("featflow.files.os.replace", refuse)
     with pytest.raises(OutputError, match=rf"a\.parquet: cannot be written.*{remedy}"):
         make_fex([1]).save(tmp_path / "a.parquet")
     assert not list(tmp_path.iterdir())
