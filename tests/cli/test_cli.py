@@ -1,0 +1,157 @@
+"""The command: exit codes, what it prints where, what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featflow.cli.app import run
+from featflow.datasets import sample_clip, sample_photo
+from featflow.fex import read_fex
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: str, **options) -> subprocess.Popen[str]:
+    code = "from featflow.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        **options,
+    )
+
+
+def test_portrait_gives_one_row_and_an_annotated_picture(tmp_path, capfd):
+    save, seen = tmp_path / "faces.csv", tmp_path / "seen"
+    code = run(["detect", "sample:photo", "--save", str(save), "--annotate", str(seen)])
+    assert code == 0
+    fex = read_fex(save)
+    assert len(fex) == 1
+    assert fex["FaceScore"].iloc[0] > 0.5
+    drawn = np.asarray(Image.open(seen / "grace_hopper.annotated.png").convert("RGB"))
+    plain = np.asarray(Image.open(sample_photo()).convert("RGB"))
+    assert drawn.shape == plain.shape
+    assert (drawn != plain).any()
+    assert capfd.readouterr().out == ""
+
+
+def test_rows_are_printed_to_stdout_without_save(capfd):
+    assert run(["detect", "sample:photo", "--quiet"]) == 0
+    out = capfd.readouterr().out
+    assert "grace_hopper.jpg" in out
+    assert "FaceScore" in out
+    assert "\x1b" not in out
+
+
+def test_failed_inputs_are_rows_named_on_stderr_and_in_a_file(tmp_path, capfd):
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    save = tmp_path / "faces.parquet"
+    assert run(["detect", str(bad), str(sample_photo()), "--save", str(save), "--quiet"]) == 1
+    fex = read_fex(save)
+    assert fex["Keep"].tolist() == [False, True]
+    listed = json.loads((tmp_path / "faces.parquet.errors.json").read_text())
+    assert [entry["input"] for entry in listed] == [str(bad)]
+    assert "bad.jpg" in capfd.readouterr().err
+
+
+def test_on_error_raise_stops_with_code_1(tmp_path, capfd):
+    missing = tmp_path / "missing.jpg"
+    assert run(["detect", str(missing), "--on-error", "raise", "--quiet"]) == 1
+    assert "missing.jpg" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["detect"],
+        ["detect", "x.jpg", "--face", "nobody"],
+        ["detect", "x.jpg", "--save", "x.docx"],
+        ["detect", "x.jpg", "--colour", "red"],
+        ["detect", "x.jpg", "--batch-size", "0"],
+        ["detect", "x.jpg", "--on-error", "cry"],
+        ["detect", "x.jpg", "--landmark", "none"],
+        ["detect", "x.jpg", "--resume"],
+        ["no-such-command"],
+    ],
+)
+def test_wrong_usage_is_code_2(arguments, capfd):
+    assert run(arguments) == 2
+    assert capfd.readouterr().err.strip()
+
+
+def test_unknown_node_lists_the_known_ones(capfd):
+    run(["detect", "x.jpg", "--face", "nobody"])
+    assert "tiny" in capfd.readouterr().err
+
+
+def test_missing_output_folder_is_said_before_any_work(tmp_path, capfd):
+    target = tmp_path / "nowhere" / "faces.csv"
+    assert run(["detect", "sample:photo", "--save", str(target)]) == 1
+    assert "nowhere" in capfd.readouterr().err
+
+
+def test_interrupt_keeps_what_was_finished_and_resumes(tmp_path):
+    clip = sample_clip().path
+    save = tmp_path / "faces.parquet"
+    inputs = [str(clip)] * 40
+    process = start("detect", *inputs, "--save", str(save), "--quiet")
+    parts = tmp_path / ".faces.parquet.parts"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(list(parts.glob("piece-*"))) < 2:
+        time.sleep(0.05)
+        assert process.poll() is None, process.communicate()[1]
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert len(list(parts.glob("piece-*"))) >= 2
+    assert not save.exists()
+
+
+def test_nodes_lists_every_slot_with_licence_and_size(capfd):
+    assert run(["nodes"]) == 0
+    out = capfd.readouterr().out
+    for name in ("face/tiny", "landmark/tiny", "pose/mlp", "mask/hull"):
+        assert name in out
+    assert "MIT" in out
+
+
+def test_info_names_versions(capfd):
+    assert run(["info"]) == 0
+    out = capfd.readouterr().out
+    assert "featflow 0" in out
+    assert "torch 2" in out
+
+
+def test_version(capfd):
+    assert run(["--version"]) == 0
+    assert capfd.readouterr().out.startswith("featflow 0")
+
+
+def test_train_names_a_bad_recipe(tmp_path, capfd):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[node]\nid = "face/tiny"\n[optim]\nsteps = 1\nbatch_size = 1\nspeed = 9\n')
+    assert run(["train", str(recipe)]) == 1
+    assert "speed" in capfd.readouterr().err
+
+
+def test_silent_when_not_a_terminal(tmp_path):
+    process = start("detect", "sample:photo", "--save", str(tmp_path / "a.csv"))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert out == ""
+    assert "frame/s" not in err
