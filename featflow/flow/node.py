@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -69,7 +70,7 @@ class Node(ABC):
         spec: what the network expects to see.
         batch_size: frames or faces at a time, where the caller does not say.
         shapes: shape of one face's value in each provided field that
-            :data:`featflow.flow.batch.SHAPES` does not know.
+            :data:`featflow.flow.batch.SHAPES` does not know; of the class, or of the node.
         reads_frames: True for a face node that reads ``batch.frames.images`` itself; a node
             with a crop rule need not say so.
     """
@@ -81,7 +82,7 @@ class Node(ABC):
     provides: ClassVar[tuple[str, ...]]
     spec: InputSpec = InputSpec()
     batch_size: int = 8
-    shapes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
+    shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     reads_frames: ClassVar[bool] = False
 
     def __init__(self) -> None:

@@ -86,6 +86,11 @@ class Channel(Generic[Item]):
             self._changed.notify()
             return self._items.popleft()
 
+    def clear(self) -> None:
+        """Let go of what nobody will take any more."""
+        with self._changed:
+            self._items.clear()
+
     def _leave_if_stopped(self) -> None:
         if self._control.stopped:
             raise Stopped

@@ -97,6 +97,9 @@ class ThreadedRun:
         if busy:
             _log.warning("still inside a call, will end after it: %s", ", ".join(busy))
         self._threads.clear()
+        # The traceback of an error leads to the channels for as long as someone keeps it.
+        for channel in self._channels:
+            channel.clear()
 
     def _next_batches(self, assembler: Assembler) -> list[Batch] | None:
         """Frames that became complete; None at the end."""

@@ -48,6 +48,7 @@ class HullMask(Node):
         self.part: Part = part
         self.crop = CropRule(size=size, anchor="points5", expansion=1.6, shift_y=0.08)
         self.spec = InputSpec(crop=self.crop)
+        self.shapes = {"mask": (size, size)}
 
     def shape_of(self, name: str) -> tuple[int, ...] | None:
         """Shape of one face's value in a field; a mask is as large as this node draws it."""
