@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featflow.errors import SchemaError
@@ -110,6 +110,7 @@ def test_identity_labels_are_text_with_gaps(make_batch: Make) -> None:
     np.testing.assert_array_equal(fex["IdentityScore"], np.array([0.9, np.nan, 0.1], np.float32))
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(0, 3), min_size=1, max_size=9),
     cuts=st.sets(st.integers(1, 8), max_size=4),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -144,6 +144,7 @@ def test_openface_head_signs(theirs: str, ours: str, sign: int, tmp_path: Path) 
     np.testing.assert_allclose(first[list(others)].astype(float), 0, atol=1e-7)
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.floats(-1.2, 1.2)] * 3))
 def test_openface_rotation_is_theirs_seen_in_our_frame(angles: tuple[float, float, float]) -> None:
     pitch, roll, yaw = openface_rotation(np.array([angles]))[0]

@@ -61,7 +61,9 @@ def test_every_group_comes_back(suffix: str, make_batch: Make, tmp_path: Path) -
     pd.testing.assert_frame_equal(Fex(pd.DataFrame(back)), fex, check_exact=True)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+)
 @given(
     numbers=st.lists(st.floats(width=32, allow_infinity=False), min_size=1, max_size=8),
     text=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8),

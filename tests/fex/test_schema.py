@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -64,6 +64,7 @@ def test_pose_stays_in_its_order() -> None:
 
 
 @pytest.mark.parametrize("name", ["landmark", "landmark_score", "pose", "au", "emotion", "gaze"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_unpack_inverts_pack_exactly(name: str, data: st.DataObject) -> None:
     group = GROUPS[name]
@@ -77,6 +78,7 @@ def test_unpack_inverts_pack_exactly(name: str, data: st.DataObject) -> None:
     np.testing.assert_array_equal(group.unpack(packed).reshape(values.shape), values)
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.float64, (3, 4), elements=NUMBERS))
 def test_unpack_inverts_pack_of_boxes(box: np.ndarray) -> None:
     np.testing.assert_allclose(

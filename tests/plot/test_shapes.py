@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -35,6 +35,7 @@ def test_signs(angles: dict[str, float], axis: int, direction: list[int]) -> Non
     np.testing.assert_array_equal(np.sign(np.round(axes[axis], 9)), direction)
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.floats(-0.6, 0.6)] * 3))
 def test_axes_are_columns_of_the_rotation_seen_from_the_front(
     angles: tuple[float, float, float],
