@@ -80,7 +80,7 @@ def _to_frame(picture: NDArray[Any], name: str, index: int, output_size: int | N
         pixels = np.repeat(pixels, 3, axis=2)
     size_px = (pixels.shape[0], pixels.shape[1])
     work_px = working_size(size_px, output_size)
-    image = np.ascontiguousarray(shrink(np.ascontiguousarray(pixels), work_px))
+    image = np.require(shrink(np.ascontiguousarray(pixels), work_px), requirements=["C", "W"])
     return Frame(image, name, index, size_px=size_px, scale=scale_between(size_px, work_px))
 
 

@@ -202,7 +202,10 @@ class PyAVDecoder:
 
 def orientation_of(frame: VideoFrame) -> Orientation:
     """How a decoded frame is to be turned for display."""
-    side_data: Any = frame.side_data  # PyAV's stubs know other keys than it has
+    # PyAV's side data and its frame refer to each other, which would keep a whole picture until
+    # the next garbage collection: a thumbnail carries the same data.
+    thumbnail = frame.reformat(width=16, height=16, format="gray")
+    side_data: Any = thumbnail.side_data  # the stubs know other keys than it has
     try:
         data = side_data["DISPLAYMATRIX"]
     except KeyError:
@@ -216,7 +219,10 @@ def _open(path: str, container: str) -> InputContainer:
     # it from guessing another one than the first bytes told.
     try:
         return av.open(
-            os.path.abspath(path), format=container, options={"protocol_whitelist": "file"}
+            os.path.abspath(path),
+            format=container,
+            options={"protocol_whitelist": "file"},
+            metadata_errors="replace",  # titles in another encoding are not our business
         )
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -225,9 +231,13 @@ def _open(path: str, container: str) -> InputContainer:
 
 def _video_stream(container: InputContainer, path: str) -> VideoStream:
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            stream.thread_type = "SLICE"
-            return stream
+        if stream.disposition & av.stream.Disposition.attached_pic:
+            continue
+        if getattr(stream, "codec_context", None) is None:
+            container.close()
+            raise VideoError(path, "its video is in a codec that FFmpeg does not know")
+        stream.thread_type = "SLICE"
+        return stream
     container.close()
     raise VideoError(path, "holds no video stream")
 

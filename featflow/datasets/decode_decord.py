@@ -152,7 +152,7 @@ def _open_reader(path: str, frames: int) -> tuple[Any, str]:
 
 def _survey(path: str, container: str) -> _Survey:
     """Look at every packet of a clip, and at its first frame."""
-    with av.open(os.path.abspath(path), format=container) as clip:
+    with av.open(os.path.abspath(path), format=container, metadata_errors="replace") as clip:
         stream = clip.streams.video[0]
         codec = stream.codec_context.name
         if codec not in _TRUSTED.get(container, ()):

@@ -85,7 +85,7 @@ class Decoder(Protocol):
         """What the header promises."""
 
     def pictures(self) -> Generator[Picture, None, None]:
-        """Every frame of a full sequential decode, in presentation order.
+        """Every frame of a full sequential decode, in presentation order; can be read once.
 
         Raises:
             VideoError: at the point where the clip cannot be decoded further.

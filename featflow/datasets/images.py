@@ -121,7 +121,7 @@ def _to_frame(image: Image, name: str, output_size: int | None, may_draft: bool)
     rgb = _to_rgb(image, name)
     if (work_w, work_h) != (width, height):
         rgb = _reduce(rgb, (width, height), (work_w, work_h))
-    pixels = np.asarray(rgb)
+    pixels = np.array(rgb)  # a copy: what Pillow lends is read-only, and torch warns of that
     upright = orient(pixels, orientation)
     size_px = (height, width) if orientation < 5 else (width, height)
     scale = scale_between(size_px, upright.shape[:2])

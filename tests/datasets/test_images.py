@@ -355,3 +355,27 @@ def test_process_filters_stay(tmp_path):
     read(path)
     assert warnings.filters == before
     assert Image.MAX_IMAGE_PIXELS == 89_478_485
+
+
+def test_several_pictures_in_one_file_give_the_first(tmp_path):
+    """Phones write JPEG with a second picture (MPO); TIFF and WebP can hold pages."""
+    for name, options in {
+        "a.mpo": {"quality": 95, "subsampling": 0},
+        "b.tif": {},
+        "c.webp": {"lossless": True},
+    }.items():
+        first, second = Image.fromarray(scene()), Image.fromarray(scene()[::-1])
+        path = saved(first, tmp_path / name, save_all=True, append_images=[second], **options)
+        frame = read(path)
+        assert frame.error is None
+        assert np.abs(frame.image.astype(int) - scene()).max() <= 12
+        assert read(path, output_size=40).image.shape == (30, 40, 3)
+
+
+def test_animation_is_a_clip(tmp_path):
+    pictures = [Image.fromarray(np.full((20, 30, 3), level, np.uint8)) for level in (10, 90, 200)]
+    path = tmp_path / "a.gif"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=100)
+    frames = list(open_source(path))
+    assert [int(f.image[3, 3, 0]) for f in frames] == pytest.approx([10, 90, 200], abs=3)
+    assert [f.time_s for f in frames] == pytest.approx([0.0, 0.1, 0.2])

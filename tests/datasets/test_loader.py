@@ -43,7 +43,7 @@ def described(batches):
 
 
 @pytest.mark.parametrize(
-    ("workers", "context"), [(1, "fork"), (2, "fork"), (3, "fork"), (2, "spawn")]
+    ("workers", "context"), [(1, "fork"), (2, "fork"), (3, "fork"), (1, "spawn")]
 )
 @pytest.mark.parametrize("decoder", ["av", "decord"])
 def test_workers_give_the_same_frames_in_the_same_order(inputs, workers, context, decoder):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import os
 import struct
 
 import av
@@ -364,8 +366,6 @@ def test_real_clips_equal_a_full_decode(read, shared):
 
 
 def test_abandoned_reading_closes_the_file(plain_clip):
-    import os
-
     open_files = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None
     if open_files is None:
         pytest.skip("no /proc here")
@@ -374,6 +374,20 @@ def test_abandoned_reading_closes_the_file(plain_clip):
         next(frames)
         frames.close()
     assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_pictures_are_freed_without_the_garbage_collector(clip_writer, tmp_path):
+    """Clips that left one large picture each behind would add up over a folder of clips."""
+    path = clip_writer(tmp_path / "large.mp4", 2, (1080, 1920))
+    gc.collect()
+    gc.disable()
+    try:
+        alive = sum(isinstance(item, av.VideoFrame) for item in gc.get_objects())
+        list(open_source(path))
+        frames = [item for item in gc.get_objects() if isinstance(item, av.VideoFrame)]
+        assert sum(frame.width > 16 for frame in frames) <= alive
+    finally:
+        gc.enable()
 
 
 def test_probe(plain_clip):
