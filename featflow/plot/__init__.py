@@ -1,6 +1,6 @@
 """Seeing what was found: matplotlib plots, drawings into pictures, annotated clips."""
 
-from featflow.plot.annotate import annotate
+from featflow.plot.clips import annotate
 from featflow.plot.detections import plot_detections
 from featflow.plot.draw import draw_faces
 from featflow.plot.shapes import pose_axes
