@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from featflow import __version__
-from featflow.cli import detect, info, nodes, training
+from featflow.cli import detect, evaluate, info, nodes, training
 from featflow.cli.codes import DONE
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (detect, nodes, training, info):
+for part in (detect, nodes, training, evaluate, info):
     part.register(app)
 
 
