@@ -42,7 +42,7 @@ def test_mask_is_drawn_on_the_declared_crop() -> None:
     masks = _masks(node, batch)
     assert masks.shape == (3, 128, 128)
     assert masks.dtype == np.uint8
-    matrices = node.spec.crop.matrices(batch.faces)
+    matrices = node.crop.matrices(batch.faces)
     expected = hull_masks(batch.faces.landmarks, matrices, batch.frame_sizes_px, 128, "face")
     np.testing.assert_array_equal(masks, expected)
     tip = apply(matrices, batch.faces.landmarks)[0, 30].astype(int)

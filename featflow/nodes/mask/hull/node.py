@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from featflow.errors import OptionError
 from featflow.flow.batch import Batch
-from featflow.flow.node import InputSpec, Node
+from featflow.flow.node import Node
 from featflow.geometry.crop import CropRule
 from featflow.geometry.hull_masks import PART_NAMES, Part, hull_masks
 
@@ -18,9 +18,9 @@ from featflow.geometry.hull_masks import PART_NAMES, Part, hull_masks
 class HullMask(Node):
     """A mask of the face or a part of it, from the 68 landmarks alone; no weights.
 
-    Provides ``mask`` (N, size, size) uint8, 255 inside, on the crop of ``spec.crop``: turned
+    Provides ``mask`` (N, size, size) uint8, 255 inside, on the crop of ``crop``: turned
     upright by the five points and wide enough for the lifted brows of ``extended``. Carry it to
-    the frame with the inverse of ``spec.crop.matrices(faces)``. It is 0 off the frame, and all
+    the frame with the inverse of ``crop.matrices(faces)``. It is 0 off the frame, and all
     0 where landmarks are unknown.
 
     Args:
@@ -47,7 +47,6 @@ class HullMask(Node):
             )
         self.part: Part = part
         self.crop = CropRule(size=size, anchor="points5", expansion=1.6, shift_y=0.08)
-        self.spec = InputSpec(crop=self.crop)
         self.shapes = {"mask": (size, size)}
 
     def shape_of(self, name: str) -> tuple[int, ...] | None:
