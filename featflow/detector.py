@@ -37,7 +37,7 @@ class Detector:
         face: finds boxes, scores and five points.
         landmark: gives 68 points.
         pose: gives the head's rotation and translation.
-        mask: gives face masks.
+        mask: gives face masks. They are arrays, not columns: ``run(...).batches()`` has them.
         au: gives action units.
         emotion: gives probabilities of seven emotions.
         identity: gives an embedding a face.
@@ -202,7 +202,7 @@ class Detector:
                 live=True,
             ),
         )
-        return run.batches()
+        return run.tables()
 
     def run(self, inputs: Any, options: RunOptions) -> Run:
         """A run over inputs, not yet begun, for those who want its pieces or its report."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -125,9 +125,14 @@ class Run:
         """Seconds that each stage was busy: those of the flow, and ``table``."""
         return {**self.flow.timings, "table": self._table_seconds}
 
-    def batches(self) -> Iterator[Fex]:
-        """Rows of each batch as it is finished, for input that may never end."""
+    def batches(self) -> Generator[Batch]:
+        """Frames and faces with all fields that the nodes gave, masks included."""
         with closing(self.flow.run(self._frames())) as finished:
+            yield from finished
+
+    def tables(self) -> Iterator[Fex]:
+        """Rows of each batch as it is finished, for input that may never end."""
+        with closing(self.batches()) as finished:
             for batch in finished:
                 yield self._rows([batch])
 

@@ -292,3 +292,11 @@ def test_exif_orientation_is_applied_before_detection(tmp_path):
 
 def test_sample_photo_is_a_file():
     assert sample_photo().is_file()
+
+
+def test_a_run_gives_batches_with_every_field():
+    from featflow.runs import RunOptions
+
+    run = detector().run([square(), square(x=3)], RunOptions(batch_size=1))
+    boxes = [batch.faces.box.tolist() for batch in run.batches()]
+    assert boxes == [[[10, 20, 40, 50]], [[3, 20, 33, 50]]]
