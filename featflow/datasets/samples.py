@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -138,15 +138,15 @@ def _write_whole(target: Path, placements: list[list[Placement]]) -> None:
     """Encode beside the target and move it there, so that nobody ever sees half a clip."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(suffix=".mp4", prefix=".part-", dir=target.parent)
-        os.close(handle)
+        # Not mkstemp: its files are private, and a clip in the user's folder should not be.
+        part = target.with_name(f".part-{secrets.token_hex(8)}.mp4")
         try:
-            _encode(part, placements)
+            _encode(str(part), placements)
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(part, target)
         finally:
-            Path(part).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{target}: the sample clip cannot be written: {error}") from error
 
