@@ -111,9 +111,10 @@ def test_paths_that_lead_nowhere(path, kind, message):
 def test_empty_folder_unreadable_file_and_pipe(tmp_path):
     (frame,) = open_source(tmp_path)
     assert isinstance(frame.error, MissingInputError)
-    os.mkfifo(tmp_path / "pipe.mp4")
-    (frame,) = open_source(tmp_path / "pipe.mp4")
-    assert "not a plain file" in str(frame.error)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.mp4")
+        (frame,) = open_source(tmp_path / "pipe.mp4")
+        assert "not a plain file" in str(frame.error)
     path = tmp_path / "secret.jpg"
     Image.fromarray(PICTURE).save(path)
     path.chmod(0)

@@ -382,9 +382,9 @@ def test_pictures_are_freed_without_the_garbage_collector(clip_writer, tmp_path)
     gc.collect()
     gc.disable()
     try:
-        alive = sum(isinstance(item, av.VideoFrame) for item in gc.get_objects())
+        alive = sum(type(item) is av.VideoFrame for item in gc.get_objects())
         list(open_source(path))
-        frames = [item for item in gc.get_objects() if isinstance(item, av.VideoFrame)]
+        frames = [item for item in gc.get_objects() if type(item) is av.VideoFrame]
         assert sum(frame.width > 16 for frame in frames) <= alive
     finally:
         gc.enable()
@@ -403,3 +403,48 @@ def test_unknown_decoder_and_missing_decord(plain_clip, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="decord"):
         open_source(plain_clip, decoder="decord")
+
+
+class FaultyReader:
+    """Stands for decord where it pads, fails, or changes its mind about the size."""
+
+    def __init__(self, pictures, fault):
+        self.pictures, self.fault, self.position = pictures, fault, -1
+
+    def next(self):
+        self.position += 1
+        if self.position >= 20 and self.fault == "error":
+            raise RuntimeError("error while decoding\nstack trace")
+        if self.position >= 20 and self.fault == "size":
+            return self
+        if self.position >= 20 and self.fault == "repeat":
+            self.position = 19
+        return self
+
+    def asnumpy(self):
+        picture = self.pictures[self.position]
+        return picture[:50] if self.fault == "size" and self.position >= 20 else picture
+
+
+@pytest.mark.parametrize("fault", ["error", "size", "repeat"])
+def test_decords_faults_are_noticed_and_made_good(
+    plain_clip, number_of, monkeypatch, caplog, fault
+):
+    reader = FaultyReader(plain_decode(plain_clip), fault)
+    monkeypatch.setattr(
+        "featflow.datasets.decode_decord._open_reader", lambda path, frames: (reader, "")
+    )
+    with caplog.at_level("INFO", logger="featflow"):
+        source = open_source(plain_clip, decoder="decord")
+        frames = list(source)
+    assert_numbers(frames, number_of, range(60))
+    assert [f.time_s for f in frames] == pytest.approx([i / 25 for i in range(60)])
+    assert "PyAV from frame 20 on" in caplog.text
+    assert source.reports[0].decoded == 60
+
+
+def test_decord_itself_reads_sound_clips(plain_clip, caplog):
+    """Guards the suite: without this it would pass with PyAV doing all the work."""
+    with caplog.at_level("INFO", logger="featflow"):
+        assert len(list(open_source(plain_clip, decoder="decord"))) == 60
+    assert "PyAV" not in caplog.text
