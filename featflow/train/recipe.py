@@ -139,22 +139,20 @@ def _optim(path: Path, table: Mapping[str, Any]) -> Optim:
     for each in fields(Optim):
         key = f"[optim] {each.name}"
         if each.name in table:
-            values[each.name] = _number(path, key, table[each.name], whole=each.type == "int")
+            whole, least = each.type == "int", _LEAST.get(each.name, 0)
+            values[each.name] = _number(path, key, table[each.name], whole=whole, least=least)
         elif each.default is MISSING:
             raise RecipeError(f"{path}: {key} is missing")
-        if values.get(each.name, math.inf) < _LEAST.get(each.name, 0):
-            least = _LEAST.get(each.name, 0)
-            raise RecipeError(f"{path}: {key} must be at least {least}, got {table[each.name]}")
     if not values.get("ema", 0.0) < 1:
         raise RecipeError(f"{path}: [optim] ema must be below 1, got {values['ema']}")
     return Optim(**values)
 
 
-def _number(path: Path, key: str, value: Any, *, whole: bool) -> float:
+def _number(path: Path, key: str, value: Any, *, whole: bool, least: int = 0) -> float:
     usable = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not usable or not math.isfinite(value):
+    if not usable or not math.isfinite(value) or value < least:
         kind = "a whole number" if whole else "a number"
-        raise RecipeError(f"{path}: {key} must be {kind}, got {value!r}")
+        raise RecipeError(f"{path}: {key} must be {kind}, at least {least}, got {value!r}")
     return int(value) if whole else float(value)
 
 
