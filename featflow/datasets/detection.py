@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from featflow.datasets.labelled import Image, LabelledFaces, read_rgb
+from featflow.errors import MissingInputError
 from featflow.train.scenes import Photo
 
 CERTAIN = 0.85
@@ -46,7 +47,10 @@ def head_and_shoulders(root: str | Path, split: str) -> list[Photo]:
 def scenes(root: str | Path, split: str) -> list[Photo]:
     """``scene`` photographs with boxes and points."""
     root = Path(root)
-    table = pl.read_parquet(root / "scenes.parquet").filter(pl.col("split") == split)
+    path = root / "scenes.parquet"
+    if not path.is_file():
+        raise MissingInputError(str(path), "no such table", "set [data] root to its folder")
+    table = pl.read_parquet(path).filter(pl.col("split") == split)
     return [
         _scene(read_rgb(root / "images" / file), detections)
         for file, detections in zip(table["file"], table["detections"].to_list(), strict=True)

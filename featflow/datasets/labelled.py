@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from featflow.errors import MissingInputError
+from featflow.errors import MissingInputError, OptionError
 
 Image = NDArray[np.uint8]
 
@@ -31,6 +31,8 @@ class LabelledFaces:
     @classmethod
     def open(cls, root: str | Path, split: str | None = None) -> LabelledFaces:
         """Read the table; ``split`` is ``"train"``, ``"val"`` or None for all rows."""
+        if split not in (None, "train", "val"):
+            raise OptionError(f"split must be 'train', 'val' or None, got {split!r}")
         root = Path(root)
         path = root / "labels.parquet"
         if not path.is_file():

@@ -38,7 +38,8 @@ class InputSpec:
     def prepare(self, images: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
         """Turn (N, H, W, 3) uint8 RGB into the (N, C, H, W) float32 that the network expects."""
         pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-        tensor = pixels.permute(0, 3, 1, 2).float()  # a view: memory stays channels-last
+        # A view of a copy: memory stays channels-last, and the caller's pixels stay as they are.
+        tensor = pixels.permute(0, 3, 1, 2).to(torch.float32, copy=True)
         if self.channels == "BGR":
             tensor = tensor.flip(1)
         elif self.channels == "grey":

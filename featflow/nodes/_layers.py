@@ -60,7 +60,7 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
             conv, norm = module[0], module[1]
             assert isinstance(conv, nn.Conv2d)  # noqa: S101 - for the type checker
             module[0] = nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), norm.eval())
-            module[1] = nn.Identity()
+            module[1] = nn.Identity().eval()
     return model
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import featflow
+from featflow.errors import TrainingError
 from featflow.files import write_atomically
 
 
@@ -24,9 +25,19 @@ def export_weights(node: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
 
     Returns:
         ``file``, ``size_bytes`` and ``sha256``.
+
+    Raises:
+        TrainingError: a weight is not finite, or too large for float16; nothing is written.
+        OutputError: the node has no folder, or it cannot be written.
     """
     folder = Path(featflow.__file__).parent / "nodes" / node
-    content = save({name: _compact(value) for name, value in state.items()})
+    compact = {name: _compact(value) for name, value in state.items()}
+    unusable = [name for name, value in compact.items() if not torch.isfinite(value).all()]
+    if unusable:
+        raise TrainingError(
+            f"{node}: weights {unusable} are not finite or too large for float16; not exported"
+        )
+    content = save(compact)
     digest = hashlib.sha256(content).hexdigest()
     write_atomically(folder / "weights.safetensors", content)
     card = folder / "card.toml"

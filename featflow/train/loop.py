@@ -9,7 +9,9 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -52,34 +54,39 @@ class Trainer:
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
         self._bad_in_a_row = 0
+        self._recent: list[dict[str, float]] = []
 
     def fit(self, resume: bool = False) -> dict[str, float]:
-        """Train to the recipe's last step and return the last validation."""
+        """Train to the recipe's last step and return the last validation.
+
+        Raises:
+            TrainingError: the checkpoint cannot be used, the data end, or three gradients in a
+                row are not finite.
+        """
         if resume:
             load_checkpoint(self, self.folder)
         optim = self.recipe.optim
         self.task.model.train()
         started, spent = time.monotonic(), self.seconds
-        sums: dict[str, float] = {}
         # A resumed run draws fresh batches: the seed is moved on by the step it resumes from.
-        batches = prefetch(self.task.batches(self.recipe.seed + self.step))
-        for batch in batches:
-            if self.step >= optim.steps:
-                break
-            terms = self.train_one_step(batch)
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value / 50
-            self.seconds = spent + time.monotonic() - started
-            if self.step % 50 == 0:
-                self._record(sums)
-                sums = {}
-            if self.step % optim.save_every == 0:
-                save_checkpoint(self, self.folder)
-            if optim.validate_every and self.step % optim.validate_every == 0:
-                self._note(self.validate())
-        batches.close()
+        with closing(prefetch(self.task.batches(self.recipe.seed + self.step))) as batches:
+            while self.step < optim.steps:
+                self._recent.append(self.train_one_step(self._next(batches)))
+                self.seconds = spent + time.monotonic() - started
+                if self.step % 50 == 0:
+                    self._record()
+                if self.step % optim.save_every == 0:
+                    save_checkpoint(self, self.folder)
+                if optim.validate_every and self.step % optim.validate_every == 0:
+                    self._note(self.validate())
         save_checkpoint(self, self.folder)
         return self.validate()
+
+    def _next(self, batches: Iterator[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        batch = next(batches, None)
+        if batch is None:
+            raise TrainingError(f"{self.recipe.node}: the data end at step {self.step}")
+        return batch
 
     def train_one_step(self, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """One forward, backward and (if the gradient is finite) optimiser step."""
@@ -87,6 +94,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(optim, self.step)
         self.optimiser.zero_grad(set_to_none=True)
+        buffers = [b.detach().clone() for b in self.task.model.buffers()]
         terms = self.task.loss(self.task.model, batch, self.step)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.task.model.parameters(), optim.clip)
@@ -95,7 +103,7 @@ class Trainer:
             self._update_average()
             self._bad_in_a_row = 0
         else:
-            self._skip_bad_step()
+            self._skip_bad_step(buffers)
         self.step += 1
         return {name: float(value.detach()) for name, value in terms.items()}
 
@@ -123,8 +131,11 @@ class Trainer:
                 else:
                     mean.copy_(value)
 
-    def _skip_bad_step(self) -> None:
+    def _skip_bad_step(self, buffers: list[Tensor]) -> None:
         self._bad_in_a_row += 1
+        # A batch norm that saw a NaN would hand it to its running mean, which never forgets.
+        for buffer, before in zip(self.task.model.buffers(), buffers, strict=True):
+            buffer.detach().copy_(before)
         log.warning("step %d: gradient is not finite, step skipped", self.step)
         if self._bad_in_a_row >= 3:
             raise TrainingError(
@@ -132,15 +143,19 @@ class Trainer:
                 f"the last checkpoint is in {self.folder}; lower [optim] lr and resume"
             )
 
-    def _record(self, terms: dict[str, float]) -> None:
-        if not math.isfinite(terms["loss"]):
-            log.warning("step %d: mean loss is not finite", self.step)
-        self.curve.append({"step": self.step, "seconds": round(self.seconds, 1), **terms})
+    def _record(self) -> None:
+        """Note the mean terms of the steps since the last record whose loss was finite."""
+        kept = [terms for terms in self._recent if math.isfinite(terms["loss"])]
+        self._recent = []
+        means = {name: fmean(terms[name] for terms in kept) for name in (kept[0] if kept else ())}
+        self.curve.append({"step": self.step, "seconds": round(self.seconds, 1), **means})
         if self.report:
-            self.report(self.step, terms)
+            self.report(self.step, means)
 
     def _note(self, figures: dict[str, float]) -> None:
         log.info("step %d: %s", self.step, json.dumps(figures))
+        if not self.curve or self.curve[-1]["step"] != self.step:
+            self.curve.append({"step": self.step, "seconds": round(self.seconds, 1)})
         self.curve[-1].update({f"val_{k}": v for k, v in figures.items()})
 
 
@@ -165,8 +180,11 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 def prefetch(
     batches: Iterator[Mapping[str, Tensor]], depth: int = 4
 ) -> Generator[Mapping[str, Tensor]]:
-    """Draw batches in a thread of their own, ``depth`` ahead; its errors surface here."""
-    ready: queue.Queue[Mapping[str, Tensor] | BaseException] = queue.Queue(depth)
+    """Draw batches in a thread of their own, ``depth`` ahead; its errors surface here.
+
+    Closing the generator ends the thread.
+    """
+    ready: queue.Queue[Mapping[str, Tensor] | BaseException | None] = queue.Queue(depth)
     stop = threading.Event()
 
     def draw() -> None:
@@ -174,6 +192,7 @@ def prefetch(
             for batch in batches:
                 if not _put(ready, batch, stop):
                     return
+            _put(ready, None, stop)
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
             _put(ready, error, stop)
 
@@ -182,6 +201,8 @@ def prefetch(
     try:
         while True:
             item = ready.get()
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
             yield item

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from featflow.errors import RecipeError
+
+Made = TypeVar("Made")
+
+_NODE_ID = re.compile(r"[a-z0-9_]+/[A-Za-z0-9_]+")
+_LEAST = {"steps": 1, "batch_size": 1, "save_every": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +77,90 @@ def read_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         overrides: dotted key to value, for example ``{"optim.steps": 10}``.
 
     Raises:
-        RecipeError: the file is missing or not TOML, or a key is unknown or missing.
+        RecipeError: the file is missing or not TOML, or a key is unknown, missing or has an
+            unusable value; the message names the file and the key.
     """
     path = Path(path)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise RecipeError(f"{path}: cannot read the recipe: {error}") from error
     for key, value in (overrides or {}).items():
         table, _, name = key.partition(".")
         if not name:
             raise RecipeError(f"{key!r}: write table.key=value, for example optim.steps=100")
-        tables.setdefault(table, {})[name] = value
+        _table(path, tables, table)[name] = value
     _refuse_unknown(path, "the recipe", tables, {"node", "optim", "model", "data"})
-    node = tables.get("node", {})
+    node = _table(path, tables, "node")
     _refuse_unknown(path, "[node]", node, {"id", "seed"})
-    if "id" not in node:
-        raise RecipeError(f"{path}: [node] lacks the key 'id', for example \"landmark/tiny\"")
+    node_id = node.get("id")
+    if not isinstance(node_id, str) or not _NODE_ID.fullmatch(node_id):
+        raise RecipeError(f"{path}: [node] id must be like 'landmark/tiny', got {node_id!r}")
     return Recipe(
-        node=str(node["id"]),
-        seed=int(node.get("seed", 0)),
-        optim=_optim(path, tables.get("optim", {})),
-        model=tables.get("model", {}),
-        data=tables.get("data", {}),
+        node=node_id,
+        seed=int(_number(path, "[node] seed", node.get("seed", 0), whole=True)),
+        optim=_optim(path, _table(path, tables, "optim")),
+        model=_table(path, tables, "model"),
+        data=_table(path, tables, "data"),
         path=path,
     )
 
 
+def build_model(recipe: Recipe, make: Callable[..., Made], *arguments: Any) -> Made:
+    """Call ``make`` with the recipe's ``[model]`` options after the arguments.
+
+    Raises:
+        RecipeError: ``make`` has no such option.
+    """
+    try:
+        inspect.signature(make).bind(*arguments, **recipe.model)
+    except TypeError as error:
+        raise RecipeError(f"{recipe.path}: [model]: {error}") from error
+    return make(*arguments, **recipe.model)
+
+
+def data_root(recipe: Recipe) -> str:
+    """``[data] root``, for nodes whose data have no other option.
+
+    Raises:
+        RecipeError: it is missing, or another key is there.
+    """
+    path = recipe.path or Path(recipe.node)
+    _refuse_unknown(path, "[data]", recipe.data, {"root"})
+    root = recipe.data.get("root")
+    if not isinstance(root, str):
+        raise RecipeError(f"{path}: [data] root must name the folder of the data, got {root!r}")
+    return root
+
+
 def _optim(path: Path, table: Mapping[str, Any]) -> Optim:
     _refuse_unknown(path, "[optim]", table, {f.name for f in fields(Optim)})
-    try:
-        optim = Optim(**table)
-    except TypeError as error:
-        raise RecipeError(f"{path}: [optim] needs steps and batch_size: {error}") from error
-    if optim.steps < 1 or optim.batch_size < 1:
-        raise RecipeError(f"{path}: [optim] steps and batch_size must be at least 1")
-    return optim
+    values: dict[str, Any] = {}
+    for each in fields(Optim):
+        key = f"[optim] {each.name}"
+        if each.name in table:
+            whole, least = each.type == "int", _LEAST.get(each.name, 0)
+            values[each.name] = _number(path, key, table[each.name], whole=whole, least=least)
+        elif each.default is MISSING:
+            raise RecipeError(f"{path}: {key} is missing")
+    if not values.get("ema", 0.0) < 1:
+        raise RecipeError(f"{path}: [optim] ema must be below 1, got {values['ema']}")
+    return Optim(**values)
+
+
+def _number(path: Path, key: str, value: Any, *, whole: bool, least: int = 0) -> float:
+    usable = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not usable or not math.isfinite(value) or value < least:
+        kind = "a whole number" if whole else "a number"
+        raise RecipeError(f"{path}: {key} must be {kind}, at least {least}, got {value!r}")
+    return int(value) if whole else float(value)
+
+
+def _table(path: Path, tables: dict[str, Any], name: str) -> dict[str, Any]:
+    table = tables.setdefault(name, {})
+    if not isinstance(table, dict):
+        raise RecipeError(f"{path}: {name} must be a table [{name}], got {table!r}")
+    return table
 
 
 def _refuse_unknown(path: Path, where: str, table: Mapping[str, Any], known: set[str]) -> None:

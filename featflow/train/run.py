@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ def build_task(recipe: Recipe) -> Task:
     Raises:
         RecipeError: no built-in node of that name can be trained.
     """
-    kind, _, name = recipe.node.partition("/")
+    wanted = f"featflow.nodes.{recipe.node.replace('/', '.')}.training"
     try:
-        module = importlib.import_module(f"featflow.nodes.{kind}.{name}.training")
+        module = importlib.import_module(wanted)
     except ModuleNotFoundError as error:
+        if not f"{wanted}.".startswith(f"{error.name}."):
+            raise  # a library that the training code needs
         raise RecipeError(f"{recipe.node!r} is not a node that featflow can train") from error
     task: Task = module.build_task(recipe)
     return task
@@ -69,6 +72,15 @@ def train(
         },
     }
     if recipe.path is not None:
-        text = json.dumps(results, indent=1) + "\n"
+        text = json.dumps(_without_nan(results), indent=1, allow_nan=False) + "\n"
         write_atomically(recipe.path.parent / "results.json", text.encode())
     return results
+
+
+def _without_nan(value: Any) -> Any:
+    """The same record with null for numbers that JSON cannot hold."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

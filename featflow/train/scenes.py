@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from featflow.errors import TrainingError
 from featflow.geometry.similarity import apply, compose
 from featflow.geometry.warp import warp
 from featflow.train.photometric import Rng, add_noise, degrade, relight
@@ -97,6 +98,9 @@ def turned_box(box: Floats, matrix: Floats) -> Floats:
 class SceneComposer:
     """Draws scenes.
 
+    Raises:
+        TrainingError: there are no photographs of one of the three kinds.
+
     Attributes:
         context: photographs that show more than the face (tiles and whole canvases).
         portraits: tight face crops (tiles and pasted heads).
@@ -108,6 +112,11 @@ class SceneComposer:
     portraits: Sequence[Photo]
     empty: Sequence[Image]
     smallest: float = 9.0
+
+    def __post_init__(self) -> None:
+        for name in ("context", "portraits", "empty"):
+            if not len(getattr(self, name)):
+                raise TrainingError(f"no {name} pictures to compose scenes from")
 
     def draw(self, rng: Rng, height: int, width: int) -> Photo:
         """One random scene."""
@@ -126,7 +135,7 @@ class SceneComposer:
         return scene.photo()
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
-        """A face-free picture at a random zoom, sometimes turned, mirrored or flat."""
+        """A face-free picture at a random zoom, sometimes mirrored, or a plain surface."""
         if rng.random() < 0.1:
             return flat(rng, height, width)
         picture = self.empty[int(rng.integers(len(self.empty)))]

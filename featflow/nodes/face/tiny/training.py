@@ -19,7 +19,7 @@ from featflow.nodes._layers import channels_last
 from featflow.nodes.face.tiny.losses import Targets, assign, detection_loss
 from featflow.nodes.face.tiny.network import FaceNet, cell_grid, decode
 from featflow.nodes.face.tiny.node import SPEC
-from featflow.train.recipe import Recipe
+from featflow.train.recipe import Recipe, build_model, data_root
 from featflow.train.scenes import Photo, SceneComposer
 from featflow.train.task import Terms
 
@@ -32,9 +32,9 @@ class FaceTask:
 
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
-        root = str(recipe.data["root"])
+        root = data_root(recipe)
         self.pixels = recipe.optim.batch_size * 320 * 320
-        self.model: nn.Module = channels_last(FaceNet(**recipe.model))
+        self.model: nn.Module = channels_last(build_model(recipe, FaceNet))
         self.composer = composer(root, "train")
         self.val = composer(root, "val", held_out=True)
         self.data_version = f"labels.parquet {LabelledFaces.open(root).version}"

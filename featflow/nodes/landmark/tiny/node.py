@@ -54,8 +54,10 @@ class LandmarkTiny(NetworkNode):
     def post_process(
         self, batch: Batch, outputs: tuple[Tensor, Tensor]
     ) -> Mapping[str, NDArray[Any]]:
-        """Points carried back to original pixels."""
+        """Points carried back to original pixels; NaN, with their score, where no crop fits."""
         points, score = outputs
         back = invert(CROP.matrices(batch.faces))
         landmarks = apply(back, points.numpy()).astype(np.float32)
-        return {"landmarks": landmarks, "landmark_score": score.numpy()}
+        known = np.isfinite(landmarks).all((1, 2))
+        sure = np.where(known, score.numpy(), np.nan).astype(np.float32)
+        return {"landmarks": landmarks, "landmark_score": sure}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featflow.datasets.labelled import Image, LabelledFaces
+from featflow.errors import TrainingError
 from featflow.geometry.crop import complete_points5
 from featflow.geometry.landmarks import MIRROR_68, interocular
 from featflow.geometry.similarity import apply, compose, umeyama
@@ -20,7 +21,7 @@ from featflow.nodes._layers import channels_last
 from featflow.nodes.landmark.tiny.network import LandmarkNet
 from featflow.nodes.landmark.tiny.node import CROP, SPEC
 from featflow.train.photometric import Rng, cover, degrade, relight
-from featflow.train.recipe import Recipe
+from featflow.train.recipe import Recipe, build_model, data_root
 from featflow.train.task import Terms
 
 GOOD_ERROR = 0.08
@@ -32,10 +33,15 @@ class LandmarkTask:
 
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
-        root = str(recipe.data["root"])
+        root = data_root(recipe)
         self.batch_size = recipe.optim.batch_size
-        self.model: nn.Module = channels_last(LandmarkNet(CROP.size, **recipe.model))
+        self.model: nn.Module = channels_last(build_model(recipe, LandmarkNet, CROP.size))
         self.train = CropSet(LabelledFaces.open(root, "train"))
+        if len(self.train) < self.batch_size:
+            raise TrainingError(
+                f"{root}: {len(self.train)} training photographs do not fill a batch of "
+                f"{self.batch_size}"
+            )
         self.val = CropSet(LabelledFaces.open(root, "val"))
         self.data_version = f"labels.parquet {self.train.faces.version}"
 

@@ -1,0 +1,225 @@
+"""Composed scenes, checked by what can be seen in them: every point is painted and found again."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featflow.errors import TrainingError
+from featflow.geometry.crop import FIVE_POINTS_IN_BOX
+from featflow.train import scenes
+from featflow.train.scenes import Photo, Scene, SceneComposer, guillotine, similarity, turned_box
+
+SIDE = 240
+BOX = np.array([70.0, 60.0, 170.0, 190.0])
+SKIN = np.array([110.0, 160.0, 110.0])
+COLOURS = np.array(
+    [[255, 0, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255], [0, 255, 255]], np.float64
+)
+SWAPPED = [1, 0, 2, 4, 3]
+
+
+def painted() -> Photo:
+    """A face like a green ellipse that fills its box, with a coloured disc at each point."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
+    image = np.full((SIDE, SIDE, 3), 20, np.uint8)
+    centre, half = (BOX[:2] + BOX[2:]) / 2, (BOX[2:] - BOX[:2]) / 2
+    image[((x - centre[0]) / half[0]) ** 2 + ((y - centre[1]) / half[1]) ** 2 <= 1] = SKIN
+    points = BOX[:2] + FIVE_POINTS_IN_BOX * (BOX[2:] - BOX[:2])
+    for point, colour in zip(points, COLOURS, strict=True):
+        image[(x - point[0]) ** 2 + (y - point[1]) ** 2 <= 9.0**2] = colour
+    return Photo(image, BOX[None], points[None], np.ones(1, bool))
+
+
+@pytest.fixture(autouse=True)
+def plain_surfaces(monkeypatch):
+    """No colours but the painted ones."""
+    monkeypatch.setattr(
+        scenes, "flat", lambda rng, height, width: np.full((height, width, 3), 60, np.uint8)
+    )
+
+
+@pytest.fixture(scope="module")
+def composer():
+    photo = painted()
+    return SceneComposer([photo], [photo], [np.full((80, 100, 3), 60, np.uint8)])
+
+
+def colour_centre(image, at, colour, radius):
+    """Centre of the pixels of one colour around a place, and how many there are."""
+    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]] + 0.5
+    close = (np.abs(x - at[0]) <= radius) & (np.abs(y - at[1]) <= radius)
+    same = close & (np.abs(image - colour).max(-1) < 70)
+    if same.sum() < 4:
+        return None
+    return np.array([x[same].mean(), y[same].mean()])
+
+
+def checked_points(photo):
+    """How many points were found where they are said to be; and how many faces were mirrored."""
+    found = mirrored = 0
+    for box, points in zip(photo.boxes, photo.points5, strict=True):
+        size = (box[2:] - box[:2]).max()
+        left, right, _, *mouth = points
+        along, down = right - left, np.mean(mouth, 0) - (left + right) / 2
+        assert along[0] * down[1] - along[1] * down[0] > 0, "image-left eye is not first"
+        reach = 9.0 * np.linalg.norm(along) / 45.0  # radius of a disc in this scene
+        inside = ((points > box[:2] + 1.3 * reach) & (points < box[2:] - 1.3 * reach)).all(1)
+        if size < 28 or not inside[:2].all():
+            continue
+        x, y = np.floor(left).astype(int)
+        order = [0, 1, 2, 3, 4]
+        if np.abs(photo.image[y, x] - COLOURS[1]).max() < 70:
+            order, mirrored = SWAPPED, mirrored + 1
+        for index in np.flatnonzero(inside):
+            centre = colour_centre(photo.image, points[index], COLOURS[order[index]], 1.6 * reach)
+            assert centre is not None, "the point is not where its colour is"
+            assert np.abs(centre - points[index]).max() < 1.5
+            found += 1
+    return found, mirrored
+
+
+@pytest.mark.parametrize("kind", ["tiles", "single", "pasted"])
+def test_points_lie_on_the_pixels_that_they_name(composer, kind):
+    found = mirrored = faces = 0
+    for seed in range(30):
+        photo = getattr(composer, kind)(np.random.default_rng(seed), 192, 256).photo()
+        assert photo.image.shape == (192, 256, 3)
+        assert photo.image.dtype == np.uint8
+        some, flipped = checked_points(photo)
+        found, mirrored, faces = found + some, mirrored + flipped, faces + len(photo.boxes)
+    assert found > 50
+    assert 0.2 * found / 5 < mirrored < 0.8 * found / 5 + 5
+
+
+def test_every_face_fits_its_box(composer):
+    """The green ellipse and its discs reach exactly as far as the box says."""
+    checked = 0
+    for seed in range(60):
+        photo = composer.single(np.random.default_rng(seed), 240, 320).photo()
+        picture = photo.image.astype(int)
+        coloured = picture.max(-1) - picture.min(-1) > 25
+        for box in photo.boxes:
+            if (box[:2] < 2).any() or (box[2:] > [318, 238]).any():
+                continue
+            y, x = np.nonzero(coloured)
+            seen = [x.min(), y.min(), x.max() + 1, y.max() + 1]
+            assert np.abs(box - seen).max() < 2.0
+            checked += 1
+    assert checked > 10
+
+
+def test_everything_painted_is_labelled(composer):
+    """No face in the picture without a box: outside the boxes nothing is coloured."""
+    for seed in range(20):
+        photo = composer.pasted(np.random.default_rng(seed), 192, 256).photo()
+        picture = photo.image.astype(int)
+        coloured = picture.max(-1) - picture.min(-1) > 25
+        for x0, y0, x1, y1 in photo.boxes:
+            low = np.maximum(np.floor([x0 - 2, y0 - 2]), 0).astype(int)
+            coloured[low[1] : int(y1) + 3, low[0] : int(x1) + 3] = False
+        assert coloured.sum() <= 12
+
+
+def test_drawn_scenes_have_consistent_labels(composer):
+    kinds = set()
+    for seed in range(40):
+        photo = composer.draw(np.random.default_rng(seed), 128, 160)
+        count = len(photo.boxes)
+        kinds.add(min(count, 2))
+        assert photo.image.shape == (128, 160, 3)
+        assert photo.points5.shape == (count, 5, 2)
+        assert photo.certain.shape == (count,)
+        assert (photo.boxes[:, 2:] > photo.boxes[:, :2]).all()
+        assert (photo.boxes >= 0).all()
+        assert (photo.boxes[:, 2:] <= [160, 128]).all()
+        assert ((photo.boxes[:, 2:] - photo.boxes[:, :2]).min(1)[photo.certain] >= 9).all()
+    assert kinds == {0, 1, 2}
+
+
+def test_the_same_seed_draws_the_same_scene(composer):
+    one, two = (composer.draw(np.random.default_rng(5), 128, 128) for _ in range(2))
+    assert np.array_equal(one.image, two.image)
+    assert np.array_equal(one.boxes, two.boxes)
+
+
+@given(
+    st.tuples(*[st.floats(-50, 50)] * 2, *[st.floats(2, 80)] * 2),
+    st.floats(0.1, 3),
+    st.floats(-3, 3),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_turned_box_touches_the_turned_ellipse(place, zoom, angle, mirror):
+    x, y, w, h = place
+    box = np.array([x, y, x + w, y + h])
+    matrix = similarity(zoom, angle, np.array([3.0, 4.0]), np.array([10.0, -7.0]))
+    if mirror:
+        matrix[:, 0] *= -1
+    around = np.linspace(0, 2 * np.pi, 20001)
+    rim = [x + w / 2, y + h / 2] + np.stack([w / 2 * np.cos(around), h / 2 * np.sin(around)], 1)
+    turned = rim @ matrix[:, :2].T + matrix[:, 2]
+    expected = [*turned.min(0), *turned.max(0)]
+    assert np.allclose(turned_box(box, matrix), expected, atol=1e-4 * max(w, h) * zoom)
+
+
+def test_similarity_turns_clockwise_in_the_picture_and_keeps_its_middle():
+    matrix = similarity(2.0, np.pi / 2, np.array([5.0, 6.0]), np.array([50.0, 60.0]))
+    assert np.allclose(matrix[:, :2] @ [5.0, 6.0] + matrix[:, 2], [50, 60])
+    assert np.allclose(matrix[:, :2] @ [6.0, 6.0] + matrix[:, 2], [50, 62])
+
+
+@given(st.integers(0, 500), st.integers(24, 80))
+@settings(max_examples=40, deadline=None)
+def test_guillotine_covers_the_window_once(seed, least):
+    covered = np.zeros((200, 300), int)
+    for x0, y0, x1, y1 in guillotine(np.random.default_rng(seed), (10, 20, 300, 200), least):
+        assert min(x1 - x0, y1 - y0) >= least
+        covered[y0:y1, x0:x1] += 1
+    assert (covered[20:, 10:] == 1).all()
+    assert covered.sum() == 290 * 180
+
+
+UNMOVED = np.array([[1.0, 0, 0], [0, 1.0, 0]])
+
+
+@pytest.mark.parametrize(
+    ("window", "kept", "certain"),
+    [
+        ((0, 0, 100, 100), True, True),
+        ((0, 0, 61, 100), True, True),  # 51 of 100 columns seen
+        ((0, 0, 59, 100), True, False),  # 49: may be found, need not
+        ((0, 0, 26, 100), True, False),  # 16
+        ((0, 0, 24, 100), False, False),  # 14: left out
+        ((0, 0, 10, 100), False, False),
+        ((-50, -50, 0, 0), False, False),
+    ],
+)
+def test_cut_faces_are_certain_uncertain_or_left_out(window, kept, certain):
+    box = np.array([[10.0, 0.0, 110.0, 100.0]])
+    photo = Photo(np.zeros((100, 120, 3), np.uint8), box, np.zeros((1, 5, 2)), np.ones(1, bool))
+    scene = Scene(np.zeros((100, 120, 3), np.uint8))
+    scene.add_faces(photo, UNMOVED, window, smallest=9.0)
+    assert scene.certain == ([certain] if kept else [])
+    if kept:
+        assert scene.boxes[0].tolist() == [10, 0, min(110, window[2]), 100]
+
+
+def test_small_and_doubtful_faces_are_uncertain():
+    boxes = np.array([[0.0, 0, 8.9, 20], [0, 0, 9.1, 20], [0, 0, 50, 50]])
+    photo = Photo(
+        np.zeros((60, 60, 3), np.uint8),
+        boxes,
+        np.full((3, 5, 2), np.nan),
+        np.array([True, True, False]),
+    )
+    scene = Scene(photo.image)
+    scene.add_faces(photo, UNMOVED, (0, 0, 60, 60), smallest=9.0)
+    assert scene.certain == [False, True, False]
+
+
+@pytest.mark.parametrize("missing", ["context", "portraits", "empty"])
+def test_pictures_of_every_kind_are_needed(missing):
+    given_ = {"context": [painted()], "portraits": [painted()], "empty": [np.zeros((9, 9, 3))]}
+    with pytest.raises(TrainingError, match=missing):
+        SceneComposer(**{**given_, missing: []})
