@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SAMPLES = {"sample:photo": "sample_photo", "sample:clip": "sample_clip"}
 
 
+SHOWN_ROWS = 20
+"""Rows that a terminal shows; --save has them all."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("detect")(exits_cleanly(detect))
@@ -48,8 +52,8 @@ def detect(
 ) -> None:
     """Detect faces; one row a face.
 
-    Without --save the rows are printed in short. With it, inputs that failed are listed in
-    <save>.errors.json.
+    Without --save the rows are printed with their first columns: in short on a terminal, as CSV
+    into a pipe. With it, inputs that failed are listed in <save>.errors.json.
     """
     from featflow.detector import Detector
     from featflow.runs import OnError, RunOptions
@@ -109,14 +113,18 @@ def _say(quiet: bool, text: str) -> None:
 
 
 def _show(fex: Fex) -> None:
-    """Print the columns that people look at first."""
+    """Print the columns that people look at first: a table on a terminal, else all rows as CSV."""
     wanted = ["input", "frame", "time", *fex.faceboxes.columns]
-    if "pose" in fex.groups:
-        wanted += ["Pitch", "Roll", "Yaw"]
+    wanted += [name for name in ("Pitch", "Roll", "Yaw") if name in fex]
+    if not results.is_terminal:
+        typer.echo(fex[wanted].to_csv(index=False, float_format="%.6g"), nl=False)
+        return
     table = Table(*wanted, box=None)
-    for row in fex[wanted].itertuples(index=False):
+    for row in fex[wanted].head(SHOWN_ROWS).itertuples(index=False):
         table.add_row(*(_short(value) for value in row))
     results.print(table)
+    if len(fex) > SHOWN_ROWS:
+        results.print(f"and {len(fex) - SHOWN_ROWS} rows more; --save FILE keeps all of them")
 
 
 def _short(value: Any) -> str:
