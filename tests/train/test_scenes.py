@@ -55,12 +55,11 @@ def composer():
 
 def colour_centre(image, at, colour, radius):
     """Centre of the pixels of one colour around a place, and how many there are."""
-    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]] + 0.5
-    close = (np.abs(x - at[0]) <= radius) & (np.abs(y - at[1]) <= radius)
-    same = close & (np.abs(image - colour).max(-1) < 70)
-    if same.sum() < 4:
-        return None
-    return np.array([x[same].mean(), y[same].mean()])
+    low = np.maximum(np.floor(at - radius), 0).astype(int)
+    high = np.ceil(at + radius).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    y, x = np.nonzero(np.abs(part - colour).max(-1) < 70)
+    return low + [x.mean() + 0.5, y.mean() + 0.5] if len(x) >= 4 else None
 
 
 def checked_points(photo):
@@ -90,13 +89,13 @@ def checked_points(photo):
 @pytest.mark.parametrize("kind", ["tiles", "single", "pasted"])
 def test_points_lie_on_the_pixels_that_they_name(composer, kind):
     found = mirrored = faces = 0
-    for seed in range(30):
+    for seed in range(20):
         photo = getattr(composer, kind)(np.random.default_rng(seed), 192, 256).photo()
         assert photo.image.shape == (192, 256, 3)
         assert photo.image.dtype == np.uint8
         some, flipped = checked_points(photo)
         found, mirrored, faces = found + some, mirrored + flipped, faces + len(photo.boxes)
-    assert found > 50
+    assert found > 40
     assert 0.2 * found / 5 < mirrored < 0.8 * found / 5 + 5
 
 
