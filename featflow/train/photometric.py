@@ -30,15 +30,17 @@ def degrade(image: Image, rng: Rng, smallest: int = 20) -> Image:
     """Random loss of resolution, blur, sensor noise and JPEG artefacts.
 
     Args:
-        image: (S, S, 3) uint8.
+        image: (H, W, 3) uint8.
         rng: source of chance.
-        smallest: least side in pixels that the picture is shrunk to before it is enlarged again.
+        smallest: least longer side in pixels that the picture is shrunk to and enlarged from.
     """
-    side = image.shape[0]
+    height, width = image.shape[:2]
+    side = max(height, width)
     if rng.random() < 0.35:
         low = int(np.exp(rng.uniform(np.log(smallest), np.log(side))))
-        small = cv2.resize(image, (low, low), interpolation=cv2.INTER_AREA)
-        image = np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR))
+        size = max(1, round(low * width / side)), max(1, round(low * height / side))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
     if rng.random() < 0.15:
         image = _motion_blur(image, rng)
     if rng.random() < 0.3:

@@ -73,5 +73,5 @@ def test_changed_weights_are_refused(installed):
 def test_missing_weights_are_named(installed):
     made, folder, _ = installed
     (folder / "weights.safetensors").unlink()
-    with pytest.raises(WeightsError, match="weights.safetensors"):
+    with pytest.raises(WeightsError, match=r"weights\.safetensors"):
         made().load()

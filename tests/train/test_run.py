@@ -187,3 +187,39 @@ def test_the_cards_of_the_repository_can_be_read():
     folder = run_module.Path(run_module.__file__).parents[1] / "nodes"
     for node in ("face/tiny", "landmark/tiny"):
         assert read_card(folder / node / "card.toml").id == node
+
+
+def test_the_command_trains_resumes_and_prints_the_figures(
+    package, tmp_path, monkeypatch, capsys, line
+):
+    from featflow.cli.app import run
+
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    tasks = []
+
+    def build(recipe):
+        tasks.append(line(steps=recipe.optim.steps)[1])
+        return tasks[-1]
+
+    monkeypatch.setattr(run_module, "build_task", build)
+    command = ["train", str(path), "--work", str(tmp_path / "work")]
+    assert run([*command, "--set", "optim.steps=60"]) == 0
+    printed = capsys.readouterr()
+    results = json.loads((tmp_path / "results.json").read_text())["training"]
+    assert json.loads(printed.out) == results["validation"]
+    assert results["steps"] == 60
+    assert "step 50/60" in printed.err
+    assert run([*command, "--set", "optim.steps=80", "--resume", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+    assert tasks[0].steps == list(range(60))
+    assert tasks[1].steps == list(range(60, 80))
+
+
+def test_a_bad_recipe_is_one_line_and_an_exit_code(tmp_path, capsys):
+    from featflow.cli.app import run
+
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    assert run(["train", str(path), "--set", "optim.stepz=5"]) in (1, 2)
+    assert "stepz" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_decode_is_the_closed_formula():
         half = stride / 2 * np.exp(np.minimum([log_w, log_h], 5.0))
         assert np.allclose(boxes[n, c], [*(middle - half), *(middle + half)], rtol=1e-5, atol=1e-3)
         offsets = np.array(rest).reshape(5, 2) * stride
-        assert np.allclose(points[n, c], [x, y] + offsets, rtol=1e-5, atol=1e-3)
+        assert np.allclose(points[n, c], np.array([x, y]) + offsets, rtol=1e-5, atol=1e-3)
 
 
 def test_decode_of_some_cells_is_some_of_decode():

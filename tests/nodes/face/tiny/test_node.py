@@ -276,7 +276,7 @@ def test_of_two_overlapping_boxes_the_stronger_stays():
 
 def test_equal_boxes_of_two_frames_both_stay():
     frames = FrameBatch.from_frames([frame((128, 192), []), frame((128, 192), [], index=1)], 3)
-    view, raw = view_of([(0, 0, 20, 20)], [3.0])
+    _, raw = view_of([(0, 0, 20, 20)], [3.0])
     both = View(np.arange(2), np.ones((2, 2)), np.full(2, np.inf), np.zeros((2, 128, 192, 3), "u1"))
     found = FaceTiny().post_process(Batch(frames), [(both, raw.repeat(2, 1, 1))])
     assert found.frame_uid.tolist() == [3, 4]
