@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from featflow.cli.console import errors
-from featflow.errors import FeatflowError, OptionError
+from featflow.errors import FeatflowError, OptionError, RecipeError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,6 +32,7 @@ def exits_cleanly(command: Callable[P, R]) -> Callable[P, R]:
             raise typer.Exit(INTERRUPTED) from None
         except FeatflowError as error:
             errors.print(f"featflow: {error}", style="red", markup=False)
-            raise typer.Exit(USAGE if isinstance(error, OptionError) else FAILED) from error
+            wrong_usage = isinstance(error, OptionError | RecipeError)
+            raise typer.Exit(USAGE if wrong_usage else FAILED) from error
 
     return run

@@ -29,7 +29,11 @@ def train(
     ),
     quiet: bool = typer.Option(False, help="No progress lines."),
 ) -> None:
-    """Train a node; its weights go into the package, its record beside the recipe."""
+    """Train a node by its recipe.
+
+    The weights go into the package and the record beside the recipe. With --set both go to the
+    folder of checkpoints instead: the shipped node is what its recipe says, nothing else.
+    """
     from featflow.train.recipe import read_recipe
     from featflow.train.run import train as fit
 
@@ -41,7 +45,7 @@ def train(
             errors.print(f"step {step}/{read.optim.steps}  {shown}")
 
     folder = work or Path("runs") / read.node.replace("/", "-")
-    results = fit(read, folder, resume=resume, report=report)
+    results = fit(read, folder, resume=resume, report=report, ship=not changes)
     typer.echo(json.dumps(results["training"]["validation"], indent=1))
 
 

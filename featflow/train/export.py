@@ -17,11 +17,23 @@ from featflow.errors import TrainingError
 from featflow.files import write_atomically
 
 
-def export_weights(node: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Write ``weights.safetensors`` of a built-in node and its size and hash into its card.
+def package_folder(node: str) -> Path:
+    """Where a built-in node's code, card and weights lie."""
+    return Path(featflow.__file__).parent / "nodes" / node
+
+
+def export_weights(
+    node: str, state: Mapping[str, Tensor], folder: Path | None = None
+) -> dict[str, Any]:
+    """Write ``weights.safetensors`` to a folder, and its size and hash into the card there.
 
     Weights with two or more dimensions are stored as float16, the others as float32: a rounding
     of one part in 2000 that changes no result visibly and halves the download.
+
+    Args:
+        node: ``kind/name``.
+        state: the weights.
+        folder: where to; the node's own folder in the package if None.
 
     Returns:
         ``file``, ``size_bytes`` and ``sha256``.
@@ -30,7 +42,7 @@ def export_weights(node: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
         TrainingError: a weight is not finite, or too large for float16; nothing is written.
         OutputError: the node has no folder, or it cannot be written.
     """
-    folder = Path(featflow.__file__).parent / "nodes" / node
+    folder = package_folder(node) if folder is None else folder
     compact = {name: _compact(value) for name, value in state.items()}
     unusable = [name for name, value in compact.items() if not torch.isfinite(value).all()]
     if unusable:

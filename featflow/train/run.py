@@ -37,15 +37,22 @@ def build_task(recipe: Recipe) -> Task:
 
 
 def train(
-    recipe: Recipe, work: Path, *, resume: bool = False, report: Report | None = None
+    recipe: Recipe,
+    work: Path,
+    *,
+    resume: bool = False,
+    report: Report | None = None,
+    ship: bool = True,
 ) -> dict[str, Any]:
-    """Fit the recipe's node, put its weights into the package, write ``results.json``.
+    """Fit the recipe's node; write its weights and ``results.json``.
 
     Args:
-        recipe: what to train and how; ``results.json`` is written beside its file.
+        recipe: what to train and how.
         work: folder for checkpoints, made if absent.
         resume: go on from the checkpoint in ``work``.
         report: called now and then with the step and the loss terms.
+        ship: put the weights into the package and the record beside the recipe; otherwise both
+            go to ``work`` and the shipped node stays as it is.
 
     Returns:
         What was written to ``results.json``.
@@ -54,7 +61,7 @@ def train(
     task = build_task(recipe)
     trainer = Trainer(task, recipe, work, report)
     figures = trainer.fit(resume)
-    weights = export_weights(recipe.node, trainer.average)
+    weights = export_weights(recipe.node, trainer.average, None if ship else work)
     results = {
         "node": recipe.node,
         "training": {
@@ -71,9 +78,10 @@ def train(
             "curve": trainer.curve,
         },
     }
+    folder = recipe.path.parent if ship and recipe.path is not None else work
     if recipe.path is not None:
         text = json.dumps(_without_nan(results), indent=1, allow_nan=False) + "\n"
-        write_atomically(recipe.path.parent / "results.json", text.encode())
+        write_atomically(folder / "results.json", text.encode())
     return results
 
 

@@ -145,7 +145,7 @@ def test_version(capfd):
 def test_train_names_a_bad_recipe(tmp_path, capfd):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[node]\nid = "face/tiny"\n[optim]\nsteps = 1\nbatch_size = 1\nspeed = 9\n')
-    assert run(["train", str(recipe)]) == 1
+    assert run(["train", str(recipe)]) == 2
     assert "speed" in capfd.readouterr().err
 
 
