@@ -206,7 +206,8 @@ def test_the_command_trains_resumes_and_prints_the_figures(
     command = ["train", str(path), "--work", str(tmp_path / "work")]
     assert run([*command, "--set", "optim.steps=60"]) == 0
     printed = capsys.readouterr()
-    results = json.loads((tmp_path / "results.json").read_text())["training"]
+    assert not (tmp_path / "results.json").exists()
+    results = json.loads((tmp_path / "work" / "results.json").read_text())["training"]
     assert json.loads(printed.out) == results["validation"]
     assert results["steps"] == 60
     assert "step 50/60" in printed.err
@@ -221,5 +222,5 @@ def test_a_bad_recipe_is_one_line_and_an_exit_code(tmp_path, capsys):
 
     path = tmp_path / "recipe.toml"
     path.write_text(RECIPE)
-    assert run(["train", str(path), "--set", "optim.stepz=5"]) in (1, 2)
+    assert run(["train", str(path), "--set", "optim.stepz=5"]) == 2
     assert "stepz" in capsys.readouterr().err
