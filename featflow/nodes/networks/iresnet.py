@@ -9,8 +9,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-PLAN = (3, 4, 14, 3)
-
 
 class Block(nn.Module):
     """Batch norm, 3x3, PReLU, 3x3 (with the stride) and a shortcut."""
@@ -29,6 +27,12 @@ class Block(nn.Module):
         return y + (x if self.downsample is None else self.downsample(x))
 
 
+def stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:
+    """Blocks of one width; the first halves the map."""
+    others = (Block(outputs, outputs, 1) for _ in range(blocks - 1))
+    return nn.Sequential(Block(inputs, outputs, 2), *others)
+
+
 class IResNet50(nn.Module):
     """Embedding of an aligned 112-pixel face."""
 
@@ -36,13 +40,10 @@ class IResNet50(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 3, 1, 1)
         self.prelu = nn.PReLU(64)
-        inputs = 64
-        for stage, blocks in enumerate(PLAN):
-            outputs = 64 << stage
-            layers = [Block(inputs, outputs, 2)]
-            layers += [Block(outputs, outputs, 1) for _ in range(blocks - 1)]
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
-            inputs = outputs
+        self.layer1 = stage(64, 64, 3)
+        self.layer2 = stage(64, 128, 4)
+        self.layer3 = stage(128, 256, 14)
+        self.layer4 = stage(256, 512, 3)
         self.bn2 = nn.BatchNorm2d(512)
         self.fc = nn.Linear(512 * 7 * 7, 512)
         self.features = nn.BatchNorm1d(512)

@@ -31,8 +31,10 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""
-        x = self.bn(self.conv(x))
-        return x if self.prelu is None else self.prelu(x)
+        y: torch.Tensor = self.bn(self.conv(x))
+        if self.prelu is not None:
+            y = self.prelu(y)
+        return y
 
 
 class InvertedBottleneck(nn.Module):

@@ -97,4 +97,5 @@ class MobileNetLandmarks(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, 224, 224), ImageNet-normalised, to (N, 136): x and y in turn, 1 the side."""
-        return self.linear1(self.linear7(self.base_net(x))).flatten(1)
+        landmarks: torch.Tensor = self.linear1(self.linear7(self.base_net(x)))
+        return landmarks.flatten(1)

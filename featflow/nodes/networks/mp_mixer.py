@@ -10,9 +10,8 @@ POINTS, TOKENS, CHANNELS, BLENDSHAPES = 146, 97, 64, 52
 
 def mlp(size: int, hidden: int) -> nn.Sequential:
     """Two 1x1 convolutions over axis 1; the dropout keeps the published key numbers."""
-    return nn.Sequential(
-        nn.Conv2d(size, hidden, 1), nn.ReLU(inplace=True), nn.Dropout(0.0), nn.Conv2d(hidden, size, 1)
-    )
+    widen, narrow = nn.Conv2d(size, hidden, 1), nn.Conv2d(hidden, size, 1)
+    return nn.Sequential(widen, nn.ReLU(inplace=True), nn.Dropout(0.0), narrow)
 
 
 class MixerBlock(nn.Module):
@@ -28,7 +27,7 @@ class MixerBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 97, 1, 64) to the same shape."""
         x = x + self.mlp_token_mixing(self.norm1(x))
-        mixed = self.mlp_channel_mixing(self.norm2(x).transpose(1, 3))
+        mixed: torch.Tensor = self.mlp_channel_mixing(self.norm2(x).transpose(1, 3))
         return x + mixed.transpose(1, 3)
 
 

@@ -46,11 +46,11 @@ class PFLD(nn.Module):
         self.conv1_extra = conv(64, 64)
         self.conv3_1 = Bottleneck(64, 64, 1, 2, residual=False)
         for block in range(2, 6):
-            setattr(self, f"block3_{block}", Bottleneck(64, 64, 1))
+            self.add_module(f"block3_{block}", Bottleneck(64, 64, 1))
         self.conv4_1 = Bottleneck(64, 128, 1, 2, residual=False)
         self.conv5_1 = Bottleneck(128, 128, 2, residual=False)
         for block in range(2, 7):
-            setattr(self, f"block5_{block}", Bottleneck(128, 128, 2))
+            self.add_module(f"block5_{block}", Bottleneck(128, 128, 2))
         self.conv6_1 = Bottleneck(128, 16, 1, residual=False)
         self.conv7 = conv_bn(16, 32, 3, 2, relu=True)
         self.conv8 = nn.Conv2d(32, 128, 7)
@@ -63,17 +63,11 @@ class PFLD(nn.Module):
         x = torch.relu(self.bn1(self.conv1(x)))
         x = torch.relu(self.conv1_extra(self.dw_bn(self.dw_pool(x))))
         x = self.conv3_1(x)
-        for block in (self.block3_2, self.block3_3, self.block3_4, self.block3_5):
-            x = block(x)
+        for block in range(2, 6):
+            x = self.get_submodule(f"block3_{block}")(x)
         x = self.conv5_1(self.conv4_1(x))
-        for block in (
-            self.block5_2,
-            self.block5_3,
-            self.block5_4,
-            self.block5_5,
-            self.block5_6,
-        ):
-            x = block(x)
+        for block in range(2, 7):
+            x = self.get_submodule(f"block5_{block}")(x)
         fine = self.conv6_1(x)
         middle = self.conv7(fine)
         coarse = torch.relu(self.conv8(middle)).flatten(1)

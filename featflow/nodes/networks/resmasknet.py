@@ -7,6 +7,8 @@ under the block and once under the mask; they are one module here too.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -27,17 +29,18 @@ class Mask(nn.Module):
         super().__init__()
         self.depth = depth
         widths = [channels << level for level in range(depth + 1)]
-        downs = [BasicBlock(a, b) for a, b in zip(widths, widths[1:], strict=False)]
-        ups = [BasicBlock(b, a) for a, b in reversed(list(zip(widths, widths[1:], strict=False)))]
-        self._add(downs, 1)
-        for number, (block, width) in enumerate(zip(ups, reversed(widths), strict=False)):
-            self._add([block], depth + 1 + number)
-            if number < depth - 1:
-                self.add_module(f"up_pool{depth + 1 + number}", upsample(width))
+        down = [BasicBlock(a, b) for a, b in pairwise(widths)]
+        up = [BasicBlock(a, b) for a, b in pairwise(reversed(widths))]
+        self._add(dict(enumerate(down, 1)))
+        self._add(dict(enumerate(up, depth + 1)))
 
-    def _add(self, blocks: list[BasicBlock], first: int) -> None:
-        for number, block in enumerate(blocks, first):
+    def _add(self, blocks: dict[int, BasicBlock]) -> None:
+        """Register blocks, and the projection of each a second time, in the published order."""
+        for number, block in blocks.items():
             self.add_module(f"downsample{number}", block.downsample)
+        for number, block in blocks.items():
+            if self.depth < number < 2 * self.depth:
+                self.add_module(f"up_pool{number}", upsample(block.conv1.in_channels))
             self.add_module(f"conv{number}", block)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -69,8 +72,8 @@ class ResMaskNet(ResNetBody):
     def __init__(self) -> None:
         super().__init__(BasicBlock, RESNET34)
         self.fc = nn.Sequential(nn.Dropout(0.4), nn.Linear(512, 7))
-        for stage in range(4):
-            self.add_module(f"mask{stage + 1}", Mask(64 << stage, 4 - stage))
+        self.mask1, self.mask2 = Mask(64, 4), Mask(128, 3)
+        self.mask3, self.mask4 = Mask(256, 2), Mask(512, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """(N, 3, 224, 224), 0 to 1, to logits (N, 7).

@@ -73,6 +73,20 @@ def shortcut(inputs: int, outputs: int, stride: int, norm: NormFactory) -> nn.Se
     return nn.Sequential(conv(inputs, outputs, 1, stride), norm(outputs))
 
 
+def stage(
+    block: type[BasicBlock] | type[Bottleneck],
+    inputs: int,
+    width: int,
+    blocks: int,
+    stride: int,
+    norm: NormFactory,
+) -> nn.Sequential:
+    """Blocks of one width; the first carries the stride and the change of channels."""
+    first = block(inputs, width, stride, norm)
+    others = (block(width * block.expansion, width, 1, norm) for _ in range(blocks - 1))
+    return nn.Sequential(first, *others)
+
+
 class ResNetBody(nn.Module):
     """A residual network without its classifier.
 
@@ -91,15 +105,11 @@ class ResNetBody(nn.Module):
         super().__init__()
         self.conv1 = conv(3, 64, 7, 2)
         self.bn1 = norm(64)
-        inputs = 64
-        for stage, blocks in enumerate(plan):
-            width = 64 << stage
-            strides = [1 if stage == 0 else 2] + [1] * (blocks - 1)
-            layers = []
-            for stride in strides:
-                layers.append(block(inputs, width, stride, norm))
-                inputs = width * block.expansion
-            setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
+        wider = block.expansion
+        self.layer1 = stage(block, 64, 64, plan[0], 1, norm)
+        self.layer2 = stage(block, 64 * wider, 128, plan[1], 2, norm)
+        self.layer3 = stage(block, 128 * wider, 256, plan[2], 2, norm)
+        self.layer4 = stage(block, 256 * wider, 512, plan[3], 2, norm)
 
     def stem(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) to (N, 64, H / 4, W / 4)."""
@@ -110,7 +120,7 @@ class ResNetBody(nn.Module):
         """(N, 3, H, W) to the outputs of the four stages, at 1/4, 1/8, 1/16 and 1/32 size."""
         x = self.stem(x)
         stages = []
-        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = stage(x)
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
             stages.append(x)
         return stages
