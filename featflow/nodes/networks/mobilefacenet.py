@@ -27,14 +27,12 @@ class ConvUnit(nn.Module):
         if not pad:
             self.conv.padding = (0, 0)
         self.bn = nn.BatchNorm2d(outputs)
-        self.prelu = nn.PReLU(outputs) if prelu else None
+        self.prelu = nn.PReLU(outputs) if prelu else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""
-        y: torch.Tensor = self.bn(self.conv(x))
-        if self.prelu is not None:
-            y = self.prelu(y)
-        return y
+        result: torch.Tensor = self.prelu(self.bn(self.conv(x)))
+        return result
 
 
 class InvertedBottleneck(nn.Module):
