@@ -14,10 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from featflow.errors import ArrayError
-from featflow.geometry.similarity import apply
+from featflow.geometry.similarity import apply, invert
 
 Floats = NDArray[np.floating[Any]]
 
@@ -90,17 +91,33 @@ def aligned_faces(
 
     Returns:
         Faces (N, size, size, 3) and the points in them, (N, 68, 2), cut off to whole pixels.
-        Where landmarks are not finite, both are 0.
+        Where landmarks are not finite or the eyes coincide, both are 0.
     """
-    usable = np.asarray(np.isfinite(landmarks).all((1, 2)), bool)
+    marks = np.asarray(landmarks, np.float64)
+    usable = np.asarray(np.isfinite(marks).all((1, 2)), bool)
+    matrices = alignment(np.where(usable[:, None, None], marks, 0.0), size)
+    usable &= np.isfinite(matrices).all((1, 2))
     faces = np.zeros((len(images), size, size, 3), np.float32)
     points = np.zeros((len(images), 68, 2), np.int64)
-    matrices = alignment(np.where(usable[:, None, None], landmarks, 0.0), size)
-    for row in np.flatnonzero(usable & np.isfinite(matrices).all((1, 2))):
-        points[row] = apply(matrices[row], landmarks[row]).astype(np.int64)
-        picture = np.ascontiguousarray(images[row], np.float32)
-        faces[row] = cv2.warpAffine(
-            picture, matrices[row], (size, size), flags=cv2.INTER_LINEAR, borderValue=(fill,) * 3
-        )
-        faces[row] *= face_mask(points[row], size)[..., None]
+    if usable.any():
+        points[usable] = apply(matrices[usable], marks[usable]).astype(np.int64)
+        masks = np.stack([face_mask(found, size) for found in points[usable]])
+        faces[usable] = _sampled(images[usable], matrices[usable], size, fill)
+        faces[usable] *= masks[..., None]
     return faces, points
+
+
+def _sampled(
+    images: NDArray[np.floating[Any]], matrices: NDArray[np.float64], size: int, fill: float
+) -> NDArray[np.float32]:
+    """Bilinear resampling in single precision; OpenCV's rounds positions to 1/32 pixel."""
+    count, height, width = images.shape[:3]
+    places = np.stack(np.meshgrid(np.arange(size), np.arange(size)), -1).reshape(1, -1, 2)
+    source = apply(invert(matrices), np.broadcast_to(places, (count, size * size, 2)))
+    unit = (source + 0.5) * (2.0 / np.array([width, height])) - 1.0
+    grid = torch.from_numpy(unit.astype(np.float32).reshape(count, size, size, 2))
+    pixels = torch.from_numpy(np.array(images, np.float32)).permute(0, 3, 1, 2)
+    sampled = torch.nn.functional.grid_sample(pixels, grid, align_corners=False)
+    within = (grid.abs() <= 1).all(-1)[:, None]
+    filled = torch.where(within, sampled, torch.tensor(fill))
+    return np.asarray(filled.permute(0, 2, 3, 1).numpy(), np.float32)

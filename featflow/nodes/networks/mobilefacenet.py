@@ -47,7 +47,7 @@ class InvertedBottleneck(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        y = self.project(self.conv_dw(self.conv(x)))
+        y: torch.Tensor = self.project(self.conv_dw(self.conv(x)))
         return x + y if self.residual else y
 
 
