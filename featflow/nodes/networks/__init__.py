@@ -17,6 +17,7 @@ from featflow.errors import UnknownNodeError
 _NETWORKS = {
     "arcface_r50": ("iresnet", "IResNet50"),
     "facenet": ("inception_resnet", "InceptionResNetV1"),
+    "img2pose": ("img2pose", "Img2Pose"),
     "l2cs_r50": ("l2cs", "L2CS"),
     "mobilefacenet": ("mobilefacenet", "MobileFaceNet"),
     "mobilenet_gdconv": ("mobilenet_v2", "MobileNetLandmarks"),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from featflow.errors import ArrayError
-from featflow.geometry.rotation import rotation_from_vector
+from featflow.geometry.rotation import angles_from_rotation, rotation_from_vector
 
 Floats = NDArray[np.floating[Any]]
 Doubles = NDArray[np.float64]
@@ -17,6 +17,9 @@ Doubles = NDArray[np.float64]
 GAZE_BIN_DEGREES = 4.0
 GAZE_FIRST_DEGREES = -180.0
 OUTER_EYE_CORNERS = (36, 45)
+
+_CAMERA = np.diag([1.0, -1.0, -1.0])
+"""Between img2pose's camera (y down, z away) and featflow's (y up, z towards the camera)."""
 
 
 def crop_points(outputs: Floats, size: int) -> Doubles:
@@ -73,39 +76,54 @@ def pose_mlp_input(landmarks: Floats) -> NDArray[np.float32]:
     return np.asarray(centred.transpose(0, 2, 1).reshape(len(points), 136), np.float32)
 
 
-def pose_from_raw(raw: Floats) -> Doubles:
-    """Pose in featflow's signs from img2pose's own.
+def pose_from_raw(raw: Floats, *, euler: bool = False) -> Doubles:
+    """Pose in featflow's convention from img2pose's own.
 
-    img2pose's second and third angle turn about the vertical and the viewing axis, and its
-    first and third have the opposite sign of featflow's.
+    img2pose's camera has x to the image's right, y down and z away from the camera, and its
+    head looks into the camera at rest. Turns about a single axis come out alike either way;
+    ``euler`` matters for heads that turn about several at once.
 
     Args:
-        raw: (N, 6) three Euler angles in radians and a translation, as :func:`euler_angles`
-            makes of img2pose's rotation and as the pose perceptron learned to predict.
+        raw: (N, 6) angles about x, y and z in radians, as :func:`euler_angles` makes of
+            img2pose's rotation and as the pose perceptron learned to predict, and a translation.
+        euler: keep the three angles, as py-feat does, and set their names and signs right.
+            By default they become featflow's head angles
+            (``docs/decisions/0001-head-angles.md``).
 
     Returns:
         (N, 6) pitch, roll, yaw in radians (+ up, + tilt and turn to the subject's right) and
         the translation unchanged.
     """
     r = np.asarray(raw, np.float64)
-    angles = np.stack([-r[:, 0], -r[:, 2], r[:, 1]], -1)
+    if euler:
+        angles = np.stack([-r[:, 0], -r[:, 2], r[:, 1]], -1)
+    else:
+        angles = angles_from_rotation(_CAMERA @ _from_euler(r[:, :3]) @ _CAMERA)
     return np.concatenate([angles, r[:, 3:]], 1)
 
 
-def pose_mlp_pose(outputs: Floats, mean: Floats, std: Floats) -> Doubles:
+def _from_euler(angles: Doubles) -> Doubles:
+    """Rotations (N, 3, 3) about x, then the fixed y, then the fixed z axis."""
+    axes = np.eye(3)
+    x, y, z = (rotation_from_vector(angles[:, i : i + 1] * axes[i]) for i in range(3))
+    return np.asarray(z @ y @ x, np.float64)
+
+
+def pose_mlp_pose(outputs: Floats, mean: Floats, std: Floats, *, euler: bool = False) -> Doubles:
     """Standardised outputs (N, 6) of the pose perceptron to pose; see :func:`pose_from_raw`.
 
     Args:
         outputs: (N, 6).
         mean, std: (6,) of the training targets, from the checkpoint's JSON file.
+        euler: see :func:`pose_from_raw`.
     """
-    return pose_from_raw(np.asarray(outputs, np.float64) * std + mean)
+    return pose_from_raw(np.asarray(outputs, np.float64) * std + mean, euler=euler)
 
 
-def euler_angles(vectors: Floats) -> Doubles:
-    """Angles about the fixed x, y and z axes, in that order, of rotation vectors (N, 3)."""
-    m = rotation_from_vector(np.asarray(vectors, np.float64))
-    about_y = np.arcsin(np.clip(-m[:, 2, 0], -1.0, 1.0))
+def euler_angles(rotations: Floats) -> Doubles:
+    """Angles about the fixed x, y and z axes, in that order, of rotations (N, 3, 3)."""
+    m = np.asarray(rotations, np.float64)
     about_x = np.arctan2(m[:, 2, 1], m[:, 2, 2])
+    about_y = np.arcsin(np.clip(-m[:, 2, 0], -1.0, 1.0))
     about_z = np.arctan2(m[:, 1, 0], m[:, 0, 0])
     return np.stack([about_x, about_y, about_z], -1)

@@ -134,15 +134,15 @@ def test_pose_signs_and_order() -> None:
     mean, std = np.arange(6.0), np.array([2.0, 3, 4, 5, 6, 7])
     outputs = np.array([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
     raw = outputs[0] * std + mean
-    found = decode.pose_mlp_pose(outputs, mean, std)[0]
+    found = decode.pose_mlp_pose(outputs, mean, std, euler=True)[0]
     np.testing.assert_allclose(found, [-raw[0], -raw[2], raw[1], *raw[3:]])
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(-1.2, 1.2), min_size=3, max_size=3))
 def test_euler_angles_equal_scipy(angles: list[float]) -> None:
-    vector = Rotation.from_euler("xyz", angles).as_rotvec()
-    np.testing.assert_allclose(decode.euler_angles(vector[None])[0], angles, atol=1e-9)
+    matrix = Rotation.from_euler("xyz", angles).as_matrix()
+    np.testing.assert_allclose(decode.euler_angles(matrix[None])[0], angles, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -155,8 +155,23 @@ def test_euler_angles_equal_scipy(angles: list[float]) -> None:
     ],
 )
 def test_a_turned_head(axis: list[float], part: list[float], seen: str, expected: list) -> None:
-    vector = 0.4 * np.array([axis])
-    x, y, _ = Rotation.from_rotvec(vector[0]).apply(part)
+    rotation = Rotation.from_rotvec(0.4 * np.array(axis))
+    x, y, _ = rotation.apply(part)
     assert (y < -0.3) if "up" in seen else (x < -0.3)
-    raw = np.concatenate([decode.euler_angles(vector), np.zeros((1, 3))], 1)
-    np.testing.assert_allclose(decode.pose_from_raw(raw)[0, :3], expected, atol=1e-12)
+    raw = np.concatenate([decode.euler_angles(rotation.as_matrix()[None]), np.zeros((1, 3))], 1)
+    for euler in (False, True):
+        found = decode.pose_from_raw(raw, euler=euler)[0, :3]
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-0.7, 0.7), min_size=3, max_size=3))
+def test_head_angles_of_any_turn(angles: list[float]) -> None:
+    rotation = Rotation.from_euler("xyz", angles)
+    raw = np.array([[*angles, 1.0, 2.0, 3.0]])
+    pitch, roll, yaw, *translation = decode.pose_from_raw(raw)[0]
+    nose, crown = rotation.apply([0, 0, -1]), rotation.apply([0, -1, 0])
+    assert sin(pitch) == pytest.approx(-nose[1])
+    assert np.tan(yaw) == pytest.approx(nose[0] / nose[2])
+    assert np.tan(roll) == pytest.approx(crown[0] / crown[1])
+    assert translation == [1, 2, 3]
