@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from featflow.errors import ArrayError
+from featflow.errors import ArrayError, WeightsError
 from featflow.geometry.rotation import angles_from_rotation, rotation_from_vector
 
 Floats = NDArray[np.floating[Any]]
@@ -118,6 +119,23 @@ def pose_mlp_pose(outputs: Floats, mean: Floats, std: Floats, *, euler: bool = F
         euler: see :func:`pose_from_raw`.
     """
     return pose_from_raw(np.asarray(outputs, np.float64) * std + mean, euler=euler)
+
+
+def pose_mlp_statistics(config: Mapping[str, Any]) -> tuple[Doubles, Doubles]:
+    """Mean and standard deviation, (6,) each, from the pose perceptron's JSON file.
+
+    Raises:
+        WeightsError: the file does not hold them.
+    """
+    try:
+        statistics = config["architecture"]["output_normalization"]
+        mean = np.asarray(statistics["mean"], np.float64)
+        std = np.asarray(statistics["std"], np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"not the pose perceptron's JSON file: {error!r}") from error
+    if mean.shape != (6,) or std.shape != (6,):
+        raise WeightsError(f"the pose perceptron needs 6 means and stds, got {mean.shape}")
+    return mean, std
 
 
 def euler_angles(rotations: Floats) -> Doubles:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from featflow.errors import ArrayError
+from featflow.errors import ArrayError, WeightsError
 from featflow.nodes.networks import decode
 from featflow.nodes.networks.anchors import (
     decode_boxes,
@@ -175,3 +175,18 @@ def test_head_angles_of_any_turn(angles: list[float]) -> None:
     assert np.tan(yaw) == pytest.approx(nose[0] / nose[2])
     assert np.tan(roll) == pytest.approx(crown[0] / crown[1])
     assert translation == [1, 2, 3]
+
+
+def test_pose_statistics_are_read_from_the_published_json() -> None:
+    statistics = {"mean": [0, 1, 2, 3, 4, 5], "std": [1, 2, 3, 4, 5, 6]}
+    mean, std = decode.pose_mlp_statistics(
+        {"architecture": {"hidden": [512, 256, 128], "output_normalization": statistics}}
+    )
+    np.testing.assert_array_equal(mean, statistics["mean"])
+    np.testing.assert_array_equal(std, statistics["std"])
+    with pytest.raises(WeightsError, match="architecture"):
+        decode.pose_mlp_statistics({})
+    with pytest.raises(WeightsError, match="6 means"):
+        decode.pose_mlp_statistics(
+            {"architecture": {"output_normalization": {"mean": [0], "std": [1]}}}
+        )

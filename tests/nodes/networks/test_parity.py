@@ -16,6 +16,7 @@ from torch import nn
 
 from featflow.errors import UnknownNodeError
 from featflow.nodes.networks import network, network_names
+from featflow.nodes.networks.mp_mixer import BLENDSHAPES, MESH_POINTS
 
 WITH_OUTPUTS = [name for name in network_names() if name != "img2pose"]
 
@@ -164,3 +165,27 @@ def test_copies_equal_the_shared_files(shared: Path) -> None:
         original = shared / "parity" / copy.name
         if original.exists():
             assert copy.read_bytes() == original.read_bytes()
+
+
+def test_blendshapes_do_not_depend_on_place_and_size(expectation: Callable) -> None:
+    expected = expectation("mp_blendshapes")
+    module = network("mp_blendshapes")
+    module.load_state_dict(expected.weights())
+    points = expected.inputs()
+    with torch.inference_mode():
+        found, moved = module(points), module(points * 3 - 70)
+    torch.testing.assert_close(found, moved, atol=1e-4, rtol=1e-4)
+
+
+def test_blendshape_names_and_points() -> None:
+    assert len(BLENDSHAPES) == len(set(BLENDSHAPES)) == 52
+    assert [BLENDSHAPES[i] for i in (0, 9, 10, 25)] == [
+        "_neutral",
+        "eyeBlinkLeft",
+        "eyeBlinkRight",
+        "jawOpen",
+    ]
+    assert "tongueOut" not in BLENDSHAPES
+    assert sorted(set(MESH_POINTS)) == list(MESH_POINTS)
+    assert len(MESH_POINTS) == 146
+    assert MESH_POINTS[-10:] == tuple(range(468, 478))  # both irises
