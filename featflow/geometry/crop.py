@@ -60,7 +60,7 @@ class CropRule:
         size: side of the crop in pixels.
         anchor: ``"box"`` cuts around the detection; ``"points5"`` turns and scales the face so
             that its five points meet the template, falling back on the box where it has none.
-        expansion: for a box, side of the crop over the box's longer side; for points, how many
+        expansion: for a box, side of the crop over the box's (see ``side``); for points, how many
             template squares the crop spans (1 is the recognition crop, 1.5 shows the chin).
         square: for a box only: False stretches the box's own width and height to the square.
         shift_y: centre moved down by this part of the crop's side.

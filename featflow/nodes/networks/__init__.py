@@ -9,10 +9,12 @@ without translation. What a network expects to see stands in
 from __future__ import annotations
 
 from importlib import import_module
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from featflow.errors import UnknownNodeError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _NETWORKS = {
     "arcface_r50": ("iresnet", "IResNet50"),
