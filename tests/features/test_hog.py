@@ -115,6 +115,15 @@ def test_a_flat_picture_has_no_edges_and_brightness_does_not_matter() -> None:
     np.testing.assert_allclose(hog(picture * 255), hog(picture), atol=1e-4)
 
 
+def test_an_angle_that_rounds_to_180_falls_in_no_bin() -> None:
+    picture = np.zeros((16, 16))
+    picture[3, 4], picture[4, 5] = 1e-17, 1.0  # at (4, 4): right by 1, up by next to nothing
+    blocks = hog(picture[None]).reshape(2, 2, 8)
+    np.testing.assert_allclose(blocks.ravel(), loop_hog(picture[..., None], 8, 8, 2), atol=1e-9)
+    assert degrees(atan2(-1e-17, 1.0)) % 180 == 180
+    assert blocks[0, 0, 7] == 0
+
+
 def test_batches_equal_single_pictures() -> None:
     pictures = np.random.default_rng(2).integers(0, 256, (5, 112, 112, 3), np.uint8)
     together = hog(pictures)

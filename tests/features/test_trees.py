@@ -126,6 +126,9 @@ def test_a_value_on_the_threshold_goes_right() -> None:
     just_below = np.nextafter(np.float32(0.1), np.float32(0))
     rows = np.array([[np.float32(0.1)], [just_below], [np.nan], [0.2]])
     np.testing.assert_array_equal(ensemble.probability(rows), [1, 0, 0, 1])
+    # Rounded to single precision this is the threshold itself.
+    almost = np.array([[float(np.float32(0.1)) - 1e-12]])
+    assert ensemble.probability(almost)[0] == 1
 
 
 def test_arrays_round_trip() -> None:

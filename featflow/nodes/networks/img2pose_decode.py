@@ -100,10 +100,9 @@ def globalise(poses: Floats, regions: Floats, size: tuple[int, int]) -> tuple[Do
 
 
 def _nearest_rotation(matrices: Doubles) -> Doubles:
-    """The rotations (N, 3, 3) closest to matrices that shear a little."""
+    """The rotations (N, 3, 3) closest to rotations that a shear has bent."""
+    # A shear keeps the determinant at 1, so that the closest orthogonal matrix never mirrors.
     left, _, right = np.linalg.svd(matrices)
-    sign = np.linalg.det(left @ right)
-    left[:, :, 2] *= sign[:, None]
     return np.asarray(left @ right, np.float64)
 
 

@@ -17,6 +17,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from featflow.errors import WeightsError
+from featflow.geometry.boxes import iou
 from featflow.nodes.networks import network
 from featflow.nodes.networks.img2pose_decode import (
     Img2PoseConfig,
@@ -236,6 +237,15 @@ def test_faces_are_chosen_best_first() -> None:
     assert img2pose_faces(regions, scores, poses, SIZE, config())[1].tolist() == [0.7, 0.6]
     nothing = img2pose_faces(regions[:0], scores[:0], poses[:0], SIZE, config())
     assert [part.shape for part in nothing] == [(0, 4), (0,), (0, 6)]
+
+
+def test_faces_that_overlap_by_a_third_are_one_face() -> None:
+    regions = np.array([[100.0, 100, 160, 160], [128.0, 100, 188, 160], [200.0, 100, 260, 160]])
+    poses = np.tile([0.0, 0, 0, 0, 0, 2.0], (3, 1))
+    boxes = projected_boxes(*globalise(poses, regions, SIZE), SIZE, config())
+    assert 0.3 < iou(boxes[:1], boxes[1:2])[0, 0] < 0.5
+    scores = np.array([0.9, 0.8, 0.7])
+    assert img2pose_faces(regions, scores, poses, SIZE, config())[1].tolist() == [0.9, 0.7]
 
 
 def test_the_published_configuration_is_read() -> None:
