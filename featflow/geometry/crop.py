@@ -60,11 +60,13 @@ class CropRule:
         size: side of the crop in pixels.
         anchor: ``"box"`` cuts around the detection; ``"points5"`` turns and scales the face so
             that its five points meet the template, falling back on the box where it has none.
-        expansion: for a box, side of the crop over the box's longer side; for points, how many
+        expansion: for a box, side of the crop over the box's (see ``side``); for points, how many
             template squares the crop spans (1 is the recognition crop, 1.5 shows the chin).
         square: for a box only: False stretches the box's own width and height to the square.
         shift_y: centre moved down by this part of the crop's side.
         outside: what lies beyond the frame.
+        side: which length of a box a square crop follows; networks of several origins were
+            trained on the shorter side or on the mean of both.
     """
 
     size: int
@@ -73,12 +75,15 @@ class CropRule:
     square: bool = True
     shift_y: float = 0.0
     outside: Outside = "zero"
+    side: Literal["longer", "shorter", "mean"] = "longer"
 
     def __post_init__(self) -> None:
         if self.size < 1 or not self.expansion > 0:
             raise OptionError(
                 f"a crop needs size >= 1 and expansion > 0, got {self.size} and {self.expansion}"
             )
+        if self.side not in ("longer", "shorter", "mean"):
+            raise OptionError(f"side is 'longer', 'shorter' or 'mean', got {self.side!r}")
 
     def matrices(self, faces: FaceGeometry) -> NDArray[np.float64]:
         """Maps from original pixels to crop pixels, (N, 2, 3)."""
@@ -97,7 +102,9 @@ class CropRule:
     def _from_box(self, box: NDArray[np.float64]) -> NDArray[np.float64]:
         side = (box[:, 2:] - box[:, :2]) * self.expansion
         if self.square:
-            side = np.repeat(side.max(1, keepdims=True), 2, axis=1)
+            shorter, longer = side.min(1, keepdims=True), side.max(1, keepdims=True)
+            chosen = {"shorter": shorter, "longer": longer, "mean": (shorter + longer) / 2}
+            side = np.repeat(chosen[self.side], 2, axis=1)
         centre = (box[:, :2] + box[:, 2:]) / 2 + side * [0.0, self.shift_y]
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = self.size / side

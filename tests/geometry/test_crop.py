@@ -43,6 +43,13 @@ def test_stretched_box_fills_the_crop() -> None:
     assert _corners(CropRule(160, square=False)) == [[0, 0], [160, 160]]
 
 
+def test_a_square_may_follow_the_shorter_side_or_the_mean() -> None:
+    assert _corners(CropRule(160, side="shorter")) == [[0, -80], [160, 240]]
+    assert _corners(CropRule(180, side="mean")) == [[30, -30], [150, 210]]
+    with pytest.raises(OptionError, match="side"):
+        CropRule(160, side="area")  # type: ignore[arg-type]
+
+
 def test_shift_moves_the_view_down_and_the_face_up() -> None:
     assert _corners(CropRule(160, shift_y=0.25)) == [[40, -40], [120, 120]]
     plain, shifted = CropRule(112, "points5"), CropRule(112, "points5", shift_y=0.25)

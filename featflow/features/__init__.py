@@ -1,0 +1,1 @@
+"""Hand-made face features and the classical classifiers that read them."""
