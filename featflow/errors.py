@@ -9,10 +9,20 @@ name derive from that name too (a missing file is a ``FileNotFoundError``).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from featflow.fex.table import Fex
 
 
 class FeatflowError(Exception):
-    """Base of every error that featflow raises on purpose."""
+    """Base of every error that featflow raises on purpose.
+
+    Attributes:
+        rows: table rows that a detection had finished before the error, or None.
+    """
+
+    rows: Fex | None = None
 
 
 class InputError(FeatflowError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -100,6 +100,7 @@ class Run:
     failures: list[FeatflowError] = field(default_factory=list)
     frames_done: int = 0
     _table_seconds: float = field(default=0.0, repr=False)
+    _tick: Callable[[float], object] = field(default=float, repr=False)
 
     def __post_init__(self) -> None:
         o = self.options
@@ -153,12 +154,13 @@ class Run:
                 for batch in finished:
                     waiting.append(batch)
                     count += len(batch.frames)
+                    self._tick(len(batch.frames))
                     if count >= PIECE_FRAMES:
                         yield number, self._rows(waiting)
                         number, waiting, count = next(numbers), [], 0
             except FeatflowError as error:
-                if waiting and not hasattr(error, "rows"):
-                    _attach_rows(error, fex_from_batches(waiting, self.meta, fields=self.fields))
+                if waiting and error.rows is None:
+                    error.rows = fex_from_batches(waiting, self.meta, fields=self.fields)
                 raise
         if waiting:
             yield number, self._rows(waiting)
@@ -199,10 +201,8 @@ class Run:
                 if error is None:
                     continue
                 before = [*batches[:at], *([_first_frames(batch, row)] if row else [])]
-                _attach_rows(
-                    error,
-                    fex_from_batches(before, self.meta, fields=self.fields) if before else None,
-                )
+                if before:
+                    error.rows = fex_from_batches(before, self.meta, fields=self.fields)
                 raise error
 
     def table(
@@ -266,11 +266,8 @@ class Run:
 
         hidden = not (progress_bar and (sys.stderr.isatty() or _in_notebook()))
         with tqdm(total=self.source.n_frames_hint, unit="frame", disable=hidden) as bar:
-            before = 0
-            for number, piece in pieces:
-                bar.update(self.frames_done - before)
-                before = self.frames_done
-                yield number, piece
+            self._tick = bar.update
+            yield from pieces
 
 
 def _cut(frames: list[Frame], position: int) -> Iterator[tuple[int, list[Frame]]]:
@@ -287,14 +284,10 @@ def _first_frames(batch: Batch, count: int) -> Batch:
     return Batch(frames, batch.faces[np.isin(batch.faces.frame_uid, frames.uids)])
 
 
-def _attach_rows(error: FeatflowError, rows: Fex | None) -> None:
-    error.rows = rows  # type: ignore[attr-defined]
-
-
 def _prepend_rows(error: FeatflowError, before: list[Fex]) -> None:
-    last = getattr(error, "rows", None)
-    parts = [*before, *([last] if last is not None else [])]
-    _attach_rows(error, pd.concat(parts, ignore_index=True) if parts else None)
+    parts = [*before, *([error.rows] if error.rows is not None else [])]
+    if parts:
+        error.rows = Fex(pd.concat(parts, ignore_index=True))
 
 
 def _name(error: FeatflowError) -> str:

@@ -300,3 +300,25 @@ def test_a_run_gives_batches_with_every_field():
     run = detector().run([square(), square(x=3)], RunOptions(batch_size=1))
     boxes = [batch.faces.box.tolist() for batch in run.batches()]
     assert boxes == [[[10, 20, 40, 50]], [[3, 20, 33, 50]]]
+
+
+def test_failures_in_finished_pieces_are_still_listed_after_resuming(tmp_path):
+    from featflow.datasets.frame import Frame
+
+    broken = Frame.failed("camera", errors.ImageError("camera", "lens cap on"))
+
+    def frames(until):
+        for position in range(2 * PIECE_FRAMES):
+            if position == until:
+                raise errors.ImageError("camera", "unplugged")
+            yield broken if position == 5 else square(x=position % 50)
+
+    whole, resumed = tmp_path / "whole.parquet", tmp_path / "resumed.parquet"
+    options = {"on_error": "row", "progress_bar": False}
+    detector().detect(frames(-1), save=whole, **options)
+    with pytest.raises(errors.FeatflowError, match="unplugged"):
+        detector().detect(frames(PIECE_FRAMES + 20), save=resumed, **options)
+    fex = detector().detect(frames(-1), save=resumed, resume=True, **options)
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert [entry["reason"] for entry in fex.meta["errors"]] == ["camera: lens cap on"]
+    assert len(fex) == 2 * PIECE_FRAMES
