@@ -121,9 +121,9 @@ class SceneComposer:
     def draw(self, rng: Rng, height: int, width: int) -> Photo:
         """One random scene."""
         kind = rng.random()
-        if kind < 0.35:
+        if kind < 0.27:
             scene = self.tiles(rng, height, width)
-        elif kind < 0.62:
+        elif kind < 0.65:
             scene = self.single(rng, height, width)
         elif kind < 0.90:
             scene = self.pasted(rng, height, width)
@@ -151,7 +151,9 @@ class SceneComposer:
         """One photograph fills the canvas, at any zoom that leaves a face in it."""
         pool = self.context if rng.random() < 0.8 else self.portraits
         scene = Scene(np.zeros((height, width, 3), np.uint8))
-        self._lay(scene, rng, pool, (0, 0, width, height), largest=1.1)
+        # Half of these pictures hold a face that fills much of them: elsewhere small faces rule.
+        least = 0.2 * min(height, width) if rng.random() < 0.5 else 10.0
+        self._lay(scene, rng, pool, (0, 0, width, height), largest=1.1, least=least)
         return scene
 
     def tiles(self, rng: Rng, height: int, width: int) -> Scene:
@@ -174,6 +176,7 @@ class SceneComposer:
         pool: Sequence[Photo],
         window: tuple[int, int, int, int],
         largest: float,
+        least: float = 10.0,
     ) -> None:
         """Fill a window with a photo so that one of its faces lies inside at a random size."""
         photo, mirror = maybe_mirrored(pool[int(rng.integers(len(pool)))], rng)
@@ -183,7 +186,7 @@ class SceneComposer:
             box = photo.boxes[int(rng.integers(len(photo.boxes)))]
             side = float((box[2:] - box[:2]).max())
             top = largest * min(height, width)
-            size = np.exp(rng.uniform(np.log(min(10.0, top / 2)), np.log(top)))
+            size = np.exp(rng.uniform(np.log(min(least, top / 2)), np.log(top)))
             zoom, middle = size / side, (box[:2] + box[2:]) / 2
         else:
             fill = max(height / photo.image.shape[0], width / photo.image.shape[1])
@@ -219,14 +222,22 @@ class SceneComposer:
         rng: Rng,
         height: int,
         width: int,
-        sizes: tuple[float, float] = (11.0, 200.0),
+        sizes: tuple[float, float] | None = None,
         most: int = 30,
     ) -> Scene:
-        """Heads with soft outlines on a face-free background, none over another."""
+        """Heads with soft outlines on a face-free background, none over another.
+
+        Args:
+            rng: source of chance.
+            height, width: of the canvas.
+            sizes: least and largest face in pixels; from 11 to over half the canvas if None.
+            most: faces at the most.
+        """
+        low, high = sizes or (11.0, 0.6 * min(height, width))
         scene = Scene(np.ascontiguousarray(self.background(rng, height, width)))
         taken = np.zeros((0, 4))
         for _ in range(int(rng.integers(1, most + 1))):
-            size = float(np.exp(rng.uniform(np.log(sizes[0]), np.log(sizes[1]))))
+            size = float(np.exp(rng.uniform(np.log(low), np.log(high))))
             target = rng.uniform(0, 1, 2) * [width, height]
             space = np.concatenate([target - size, target + size])
             clear = (taken[:, :2] < space[2:]).all(1) & (taken[:, 2:] > space[:2]).all(1)

@@ -35,7 +35,14 @@ class FaceNet(nn.Module):
         self.stage64 = nn.Sequential(Separable(w32, w32, stride=2), Separable(w32, w32))
         self.sides = nn.ModuleList([ConvNorm(w, pyramid, 1) for w in (w8, w16, w32, w32)])
         self.smooth = nn.ModuleList([Separable(pyramid, pyramid) for _ in STRIDES])
-        self.tower = nn.Sequential(Separable(pyramid, pyramid), Separable(pyramid, pyramid))
+        # One tower a stride: shared, their batch norms would run on the mean of four levels'
+        # statistics and see none of them right.
+        self.towers = nn.ModuleList(
+            [
+                nn.Sequential(Separable(pyramid, pyramid), Separable(pyramid, pyramid))
+                for _ in STRIDES
+            ]
+        )
         self.heads = nn.ModuleList([nn.Conv2d(pyramid, N_OUTPUTS, 1) for _ in STRIDES])
         for head in self.heads:
             # Faces are rare: start from a score of one in a hundred (Lin et al. 2017).
@@ -54,8 +61,8 @@ class FaceNet(nn.Module):
                 level = level + F.interpolate(merged[-1], scale_factor=2.0)
             merged.append(self.smooth[index](level))
         outputs = [
-            head(self.tower(level)).permute(0, 2, 3, 1).flatten(1, 2)
-            for head, level in zip(self.heads, reversed(merged), strict=True)
+            head(tower(level)).permute(0, 2, 3, 1).flatten(1, 2)
+            for head, tower, level in zip(self.heads, self.towers, reversed(merged), strict=True)
         ]
         return torch.cat(outputs, 1)
 
