@@ -142,14 +142,24 @@ def _annotate(table: Fex | None, save: Path | None, folder: Path, quiet: bool) -
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+    taken: set[Path] = set()
     for source, part in rows.groupby("input", sort=False):
         path = Path(str(source))
         if not path.is_file() or not part["Keep"].any():
             continue
-        still = part["time"].isna().all()
-        target = folder / f"{path.stem}.annotated{'.png' if still else '.mp4'}"
+        target = _free_name(folder, path.stem, bool(part["time"].isna().all()), taken)
         annotate(path, part, target)
         _say(quiet, f"annotated {target}")
+
+
+def _free_name(folder: Path, stem: str, still: bool, taken: set[Path]) -> Path:
+    """A target that no other input of this run has: folders may hold files of one name."""
+    suffix = ".png" if still else ".mp4"
+    numbers = ("", *(f"-{n}" for n in range(2, len(taken) + 2)))
+    names = (folder / f"{stem}{number}.annotated{suffix}" for number in numbers)
+    target = next(name for name in names if name not in taken)
+    taken.add(target)
+    return target
 
 
 def _report_failures(failures: list[FeatflowError], reports: Any, save: Path | None) -> None:

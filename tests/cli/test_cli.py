@@ -47,6 +47,15 @@ def test_portrait_gives_one_row_and_an_annotated_picture(tmp_path, capfd):
     assert capfd.readouterr().out == ""
 
 
+def test_inputs_of_one_name_are_annotated_apart(tmp_path):
+    from featflow.cli.detect import _free_name
+
+    taken = set()
+    names = [_free_name(tmp_path, "a", True, taken).name for _ in range(3)]
+    assert names == ["a.annotated.png", "a-2.annotated.png", "a-3.annotated.png"]
+    assert _free_name(tmp_path, "a", False, taken).name == "a.annotated.mp4"
+
+
 def test_rows_are_printed_to_stdout_without_save(capfd):
     assert run(["detect", "sample:photo", "--quiet"]) == 0
     out = capfd.readouterr().out
