@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from featflow.errors import TrainingError
 from featflow.train.checkpoint import load_checkpoint, save_checkpoint
 from featflow.train.recipe import Optim, Recipe
-from featflow.train.task import Task
+from featflow.train.task import Finishing, Task
 
 log = logging.getLogger("featflow.train")
 
@@ -80,7 +80,8 @@ class Trainer:
                 if optim.validate_every and self.step % optim.validate_every == 0:
                     self._note(self.validate())
         save_checkpoint(self, self.folder)
-        return self.validate()
+        finished = self._finish()
+        return {**self.validate(), **finished}
 
     def _next(self, batches: Iterator[Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
         batch = next(batches, None)
@@ -109,13 +110,27 @@ class Trainer:
 
     def validate(self) -> dict[str, float]:
         """Figures of the averaged weights."""
+        with self._averaged() as model, torch.inference_mode():
+            return self.task.validate(model)
+
+    def _finish(self) -> dict[str, float]:
+        """The task's last word on the averaged weights; checkpoints keep them as trained."""
+        if not isinstance(self.task, Finishing):
+            return {}
+        with self._averaged() as model, torch.no_grad():
+            found = self.task.finish(model)
+            self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        return found
+
+    @contextmanager
+    def _averaged(self) -> Iterator[nn.Module]:
+        """The model with its averaged weights, in evaluation mode, for the time of a block."""
         model = self.task.model
         current = {k: v.detach().clone() for k, v in model.state_dict().items()}
         model.load_state_dict(self.average)
         model.eval()
         try:
-            with torch.inference_mode():
-                return self.task.validate(model)
+            yield model
         finally:
             model.load_state_dict(current)
             model.train()

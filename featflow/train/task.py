@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -30,3 +30,11 @@ class Task(Protocol):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Figures on data that was not trained on."""
+
+
+@runtime_checkable
+class Finishing(Protocol):
+    """A task that has something to do once, after the last step, before weights are shipped."""
+
+    def finish(self, model: nn.Module) -> dict[str, float]:
+        """Change the averaged weights in place; what was found goes into the record."""

@@ -218,3 +218,30 @@ def test_prefetch_keeps_order_and_runs_ahead_by_its_depth_only():
     ready.close()
     assert threads() == []
     assert len(list(prefetch(iter([{}] * 6)))) == 6
+
+
+def test_a_task_may_finish_the_averaged_weights_and_checkpoints_do_not_see_it(line, tmp_path):
+    recipe, task = line(steps=8)
+    calls = []
+
+    def finish(model):
+        assert not model.training
+        calls.append(model.linear.bias.item())
+        model.linear.bias += 100.0
+        return {"moved": 100.0}
+
+    task.finish = finish
+    trainer = Trainer(task, recipe, tmp_path)
+    figures = trainer.fit()
+    assert figures["moved"] == 100.0
+    assert figures["offset"] == pytest.approx(calls[0] + 100)
+    assert trainer.average["linear.bias"].item() == pytest.approx(calls[0] + 100)
+    assert task.model.linear.bias.item() < 50
+    again = Trainer(task, recipe, tmp_path)
+    again.fit(resume=True)
+    assert calls[1] == pytest.approx(calls[0])
+
+
+def test_a_task_without_a_finish_is_left_alone(line, tmp_path):
+    recipe, task = line(steps=3)
+    assert "moved" not in Trainer(task, recipe, tmp_path).fit()

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featflow.datasets import detection
 from featflow.datasets.labelled import LabelledFaces
 from featflow.evaluation.detection import match_detections
-from featflow.geometry.boxes import nms
 from featflow.nodes._layers import channels_last
+from featflow.nodes.face.tiny.calibration import best_threshold, detect_in, move_scores
 from featflow.nodes.face.tiny.losses import Targets, assign, detection_loss
 from featflow.nodes.face.tiny.network import FaceNet, cell_grid, decode
 from featflow.nodes.face.tiny.node import SPEC
@@ -25,6 +24,9 @@ from featflow.train.task import Terms
 
 CANVASES = ((256, 256), (320, 320), (320, 320), (448, 448), (640, 640))
 """Sides of the training canvases, drawn at random; the large ones hold the large faces."""
+
+
+CALIBRATION_SCENES = 300
 
 
 class FaceTask:
@@ -57,13 +59,21 @@ class FaceTask:
         )
         return detection_loss(outputs[..., 0], boxes, points, targets, cells)
 
+    def finish(self, model: nn.Module) -> dict[str, float]:
+        """Move the scores so that 0.5 cuts best on fresh scenes of the training people."""
+        rng = np.random.default_rng(11)
+        scenes = [self.composer.draw(rng, 448, 448) for _ in range(CALIBRATION_SCENES)]
+        threshold = best_threshold(model, scenes)
+        move_scores(cast("FaceNet", model), threshold)
+        return {"threshold_before": threshold}
+
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Recall and precision at a score of 0.5 on composed scenes of unseen people."""
         rng = np.random.default_rng(7)
         found = missed = false = 0
         for _ in range(60):
             scene = self.val.pasted(rng, 512, 640, sizes=(16.0, 200.0)).photo()
-            boxes = detect_in(model, scene)
+            boxes, _ = detect_in(model, scene)
             hits = match_detections(boxes, scene.boxes, scene.certain, iou_threshold=0.5)
             found, missed, false = found + hits.hits, missed + hits.misses, false + hits.false
         return {
@@ -109,18 +119,6 @@ def collate(scenes: list[Photo]) -> dict[str, Tensor]:
         "boxes": torch.from_numpy(boxes),
         "points": torch.from_numpy(points),
     }
-
-
-def detect_in(model: nn.Module, scene: Photo, threshold: float = 0.5) -> NDArray[np.float64]:
-    """Boxes above the threshold in a scene whose sides divide by 64, (K, 4)."""
-    image = SPEC.prepare(scene.image[None], torch.device("cpu"))
-    outputs = model(image)[0]
-    boxes, _ = decode(outputs, grid(*image.shape[2:]))
-    scores = outputs[:, 0].sigmoid()
-    wanted = scores >= threshold
-    kept: Any = boxes[wanted].double().numpy()
-    rows = nms(kept, scores[wanted].numpy(), 0.4)
-    return np.asarray(kept[rows])
 
 
 def build_task(recipe: Recipe) -> FaceTask:

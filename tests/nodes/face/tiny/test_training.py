@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from featflow.nodes.face.tiny.network import cell_grid
+from featflow.nodes.face.tiny import training
+from featflow.nodes.face.tiny.calibration import best_threshold, detect_in, move_scores
+from featflow.nodes.face.tiny.network import FaceNet, cell_grid
 from featflow.nodes.face.tiny.node import SPEC
-from featflow.nodes.face.tiny.training import CANVASES, FaceTask, collate, composer, detect_in, grid
+from featflow.nodes.face.tiny.training import CANVASES, FaceTask, collate, composer, grid
 from featflow.train.recipe import Optim, Recipe
 from featflow.train.scenes import Photo
 
@@ -62,10 +64,45 @@ def test_collate_points_every_cell_at_its_own_face():
 
 def test_detect_in_gives_the_boxes_above_the_threshold():
     scene = photo([[10, 10, 40, 40], [100, 60, 130, 100]])
-    found = detect_in(lambda image: outputs_for(scene), scene)
+    found, scores = detect_in(lambda image: outputs_for(scene), scene)
     assert np.allclose(found[np.argsort(found[:, 0])], scene.boxes, atol=1e-3)
-    assert len(detect_in(lambda image: outputs_for(scene, score=-0.01), scene)) == 0
-    assert len(detect_in(lambda image: outputs_for(scene, score=-0.01), scene, 0.49)) == 2
+    assert np.allclose(scores, 1 / (1 + np.exp(-8.0)))
+    assert len(detect_in(lambda image: outputs_for(scene, score=-0.01), scene)[0]) == 0
+    assert len(detect_in(lambda image: outputs_for(scene, score=-0.01), scene, 0.49)[0]) == 2
+
+
+def test_best_threshold_lies_between_right_and_wrong_scores():
+    scene = photo([[10, 10, 40, 40], [100, 60, 130, 100]])
+    decoy = photo([[60, 20, 90, 50], [140, 80, 170, 110]])
+    right, wrong = outputs_for(scene, score=1.0), outputs_for(decoy, score=-0.5)
+    both = torch.where(right[..., :1] > -8, right, wrong)
+    threshold = best_threshold(lambda image: both, [scene])
+    # Scores are 0.73 where a face is and 0.38 where none is.
+    assert 0.38 < threshold < 0.73
+
+
+def test_moved_scores_are_one_half_where_the_threshold_was():
+    torch.manual_seed(0)
+    model = FaceNet(**MODEL).eval()
+    image = torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        before = model(image)
+        move_scores(model, 0.3)
+        after = model(image)
+    shift = after[..., 0] - before[..., 0]
+    assert torch.allclose(shift, torch.full_like(shift, np.log(0.7 / 0.3)), atol=1e-4)
+    assert torch.equal(after[..., 1:], before[..., 1:])
+
+
+def test_finish_moves_the_scores_once(task, monkeypatch):
+    monkeypatch.setattr(training, "CALIBRATION_SCENES", 2)
+    before = [head.bias.detach().clone() for head in task.model.heads]
+    with torch.no_grad():
+        threshold = task.finish(task.model.eval())["threshold_before"]
+    shift = np.log((1 - threshold) / threshold)
+    for head, old in zip(task.model.heads, before, strict=True):
+        assert head.bias[0].item() == pytest.approx(old[0].item() + shift, abs=1e-5)
+        assert torch.equal(head.bias[1:], old[1:])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,61 @@
+"""Moving the scores so that 0.5 is the best place to cut."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from featflow.evaluation.detection import match_detections
+from featflow.geometry.boxes import nms
+from featflow.nodes.face.tiny.network import FaceNet, cell_grid, decode
+from featflow.nodes.face.tiny.node import SPEC
+from featflow.train.scenes import Photo
+
+FLOOR = 0.05
+"""Least score that is looked at."""
+
+THRESHOLDS = np.arange(0.10, 0.90, 0.02)
+
+
+def detect_in(
+    model: nn.Module, scene: Photo, threshold: float = 0.5
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Boxes (K, 4) and scores (K,) above the threshold in a scene, strongest first.
+
+    The sides of the scene must divide by 64.
+    """
+    image = SPEC.prepare(scene.image[None], torch.device("cpu"))
+    outputs: Tensor = model(image)[0]
+    boxes, _ = decode(outputs, cell_grid(*image.shape[2:]))
+    scores = outputs[:, 0].sigmoid()
+    wanted = scores >= threshold
+    kept, strength = boxes[wanted].double().numpy(), scores[wanted].double().numpy()
+    rows = nms(kept, strength, 0.4)
+    return kept[rows], strength[rows]
+
+
+def best_threshold(model: nn.Module, scenes: list[Photo], iou_threshold: float = 0.5) -> float:
+    """The score at which recall and precision on the scenes have the best harmonic mean."""
+    found = [(scene, *detect_in(model, scene, FLOOR)) for scene in scenes]
+    quality = []
+    for threshold in THRESHOLDS:
+        hits = misses = false = 0
+        for scene, boxes, scores in found:
+            got = match_detections(
+                boxes[scores >= threshold], scene.boxes, scene.certain, iou_threshold
+            )
+            hits, misses, false = hits + got.hits, misses + got.misses, false + got.false
+        quality.append(2 * hits / max(1, 2 * hits + misses + false))
+    # The middle of the best plateau, so that chance does not choose its edge.
+    best = np.flatnonzero(np.array(quality) >= max(quality) - 0.002)
+    return float(THRESHOLDS[best].mean())
+
+
+def move_scores(model: FaceNet, threshold: float) -> None:
+    """Shift all score biases so that what scored ``threshold`` scores 0.5."""
+    shift = -float(np.log(threshold / (1 - threshold)))
+    with torch.no_grad():
+        for head in model.heads:
+            head.bias[0] += shift  # type: ignore[index, operator]
