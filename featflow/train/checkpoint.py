@@ -70,6 +70,20 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
     trainer.curve = notes["curve"]
 
 
+def start_from(trainer: Trainer, folder: Path) -> None:
+    """Take weights, averages and moments of an earlier run, and begin at step 0.
+
+    Raises:
+        TrainingError: there is no checkpoint, or it belongs to another network.
+    """
+    if not (folder / NAME).is_file():
+        raise TrainingError(
+            f"{folder / NAME}: no such checkpoint; train the recipe that this one starts from first"
+        )
+    load_checkpoint(trainer, folder)
+    trainer.step, trainer.seconds, trainer.curve = 0, 0.0, []
+
+
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 

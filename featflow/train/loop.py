@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from featflow.errors import TrainingError
-from featflow.train.checkpoint import load_checkpoint, save_checkpoint
+from featflow.train.checkpoint import NAME, load_checkpoint, save_checkpoint, start_from
 from featflow.train.recipe import Optim, Recipe
 from featflow.train.task import Finishing, Task
 
@@ -63,14 +63,17 @@ class Trainer:
             TrainingError: the checkpoint cannot be used, the data end, or three gradients in a
                 row are not finite.
         """
+        if self.recipe.start and not (resume and (self.folder / NAME).is_file()):
+            start_from(self, Path(self.recipe.start))
         if resume:
             load_checkpoint(self, self.folder)
         optim = self.recipe.optim
+        last = min(optim.steps, optim.stop or optim.steps)
         self.task.model.train()
         started, spent = time.monotonic(), self.seconds
         # A resumed run draws fresh batches: the seed is moved on by the step it resumes from.
         with closing(prefetch(self.task.batches(self.recipe.seed + self.step))) as batches:
-            while self.step < optim.steps:
+            while self.step < last:
                 self._recent.append(self.train_one_step(self._next(batches)))
                 self.seconds = spent + time.monotonic() - started
                 if self.step % 50 == 0:

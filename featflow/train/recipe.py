@@ -34,6 +34,7 @@ class Optim:
         ema: decay of the averaged weights, which are what ships.
         validate_every: steps between validations; 0 validates at the end only.
         save_every: steps between checkpoints.
+        stop: end after this many steps, before the schedule of ``steps`` does; 0 never.
     """
 
     steps: int
@@ -46,6 +47,7 @@ class Optim:
     ema: float = 0.998
     validate_every: int = 0
     save_every: int = 500
+    stop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class Recipe:
         optim: how the weights are fitted.
         model: options of the network.
         data: options of the node's data.
+        start: folder of an earlier run whose averaged weights this one starts from, or empty.
         path: the file that it was read from.
     """
 
@@ -66,6 +69,7 @@ class Recipe:
     optim: Optim
     model: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    start: str = ""
     path: Path | None = None
 
 
@@ -92,7 +96,7 @@ def read_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         _table(path, tables, table)[name] = value
     _refuse_unknown(path, "the recipe", tables, {"node", "optim", "model", "data"})
     node = _table(path, tables, "node")
-    _refuse_unknown(path, "[node]", node, {"id", "seed"})
+    _refuse_unknown(path, "[node]", node, {"id", "seed", "start"})
     node_id = node.get("id")
     if not isinstance(node_id, str) or not _NODE_ID.fullmatch(node_id):
         raise RecipeError(f"{path}: [node] id must be like 'landmark/tiny', got {node_id!r}")
@@ -102,6 +106,7 @@ def read_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
         optim=_optim(path, _table(path, tables, "optim")),
         model=_table(path, tables, "model"),
         data=_table(path, tables, "data"),
+        start=str(node.get("start", "")),
         path=path,
     )
 
@@ -119,14 +124,14 @@ def build_model(recipe: Recipe, make: Callable[..., Made], *arguments: Any) -> M
     return make(*arguments, **recipe.model)
 
 
-def data_root(recipe: Recipe) -> str:
-    """``[data] root``, for nodes whose data have no other option.
+def data_root(recipe: Recipe, *others: str) -> str:
+    """``[data] root``; ``others`` are the options that the node's data have besides.
 
     Raises:
-        RecipeError: it is missing, or another key is there.
+        RecipeError: it is missing, or an unknown key is there.
     """
     path = recipe.path or Path(recipe.node)
-    _refuse_unknown(path, "[data]", recipe.data, {"root"})
+    _refuse_unknown(path, "[data]", recipe.data, {"root", *others})
     root = recipe.data.get("root")
     if not isinstance(root, str):
         raise RecipeError(f"{path}: [data] root must name the folder of the data, got {root!r}")

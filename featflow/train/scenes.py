@@ -22,6 +22,10 @@ from featflow.train.photometric import Rng, add_noise, degrade, relight
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
+LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@&%O80  "))
+FONTS = (0, 1, 2, 3, 4, 5, 6, 7)
+"""OpenCV's Hershey fonts."""
+
 IDENTITY: Floats = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
@@ -60,6 +64,14 @@ class Scene:
             np.array(self.certain, bool),
         )
 
+    def cover_up(self, known: int) -> None:
+        """Make uncertain those of the first ``known`` faces that the later ones hide by half."""
+        for new in self.boxes[known:]:
+            for row, old in enumerate(self.boxes[:known]):
+                both = np.minimum(old[2:], new[2:]) - np.maximum(old[:2], new[:2])
+                if (both > 0).all() and both.prod() > 0.4 * (old[2:] - old[:2]).prod():
+                    self.certain[row] = False
+
     def add_faces(
         self, photo: Photo, matrix: Floats, window: tuple[int, int, int, int], smallest: float
     ) -> None:
@@ -80,6 +92,29 @@ class Scene:
             self.boxes.append(seen)
             self.points5.append(apply(matrix, points))
             self.certain.append(bool(certain and enough))
+
+
+def write_over(rng: Rng, image: Image, boxes: Sequence[Floats]) -> None:
+    """Letter and draw on a picture, in place, never over a face."""
+    height, width = image.shape[:2]
+    taken = np.array(boxes, np.float64).reshape(-1, 4)
+    for _ in range(int(rng.integers(1, 7))):
+        size = float(np.exp(rng.uniform(np.log(10), np.log(0.3 * height))))
+        letters = rng.choice(LETTERS, int(rng.integers(1, 16)))
+        x, y = rng.uniform(-0.1, 0.9) * width, rng.uniform(0, 1) * height
+        space = [x, y - 1.2 * size, x + 1.1 * size * len(letters), y + 0.4 * size]
+        clear = (taken[:, :2] >= space[2:]).any(1) | (taken[:, 2:] <= space[:2]).any(1)
+        if not clear.all():
+            continue
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        thick = max(1, int(size * rng.uniform(0.03, 0.16)))
+        at = (int(x), int(y))
+        if rng.random() < 0.75:
+            face = int(rng.choice(FONTS))
+            cv2.putText(image, "".join(letters), at, face, size / 22, colour, thick, cv2.LINE_AA)
+        else:
+            axes = (max(1, int(size * 0.5)), max(1, int(size * rng.uniform(0.3, 0.7))))
+            cv2.ellipse(image, (int(x + size), int(y - 0.4 * size)), axes, 0, 0, 360, colour, thick)
 
 
 def turned_box(box: Floats, matrix: Floats) -> Floats:
@@ -106,12 +141,15 @@ class SceneComposer:
         portraits: tight face crops (tiles and pasted heads).
         empty: pictures without a face (backgrounds and negatives).
         smallest: faces below this many pixels are uncertain.
+        hard: how often scenes are crowds and hold what looks like a face and is none: lettering,
+            drawings, and bodies, hands, ears and hair cut from between the faces; 0..1.
     """
 
     context: Sequence[Photo]
     portraits: Sequence[Photo]
     empty: Sequence[Image]
     smallest: float = 9.0
+    hard: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("context", "portraits", "empty"):
@@ -121,7 +159,9 @@ class SceneComposer:
     def draw(self, rng: Rng, height: int, width: int) -> Photo:
         """One random scene."""
         kind = rng.random()
-        if kind < 0.27:
+        if rng.random() < 0.25 * self.hard:
+            scene = self.crowd(rng, height, width)
+        elif kind < 0.27:
             scene = self.tiles(rng, height, width)
         elif kind < 0.65:
             scene = self.single(rng, height, width)
@@ -129,6 +169,8 @@ class SceneComposer:
             scene = self.pasted(rng, height, width)
         else:
             scene = Scene(self.background(rng, height, width))
+        if rng.random() < 0.35 * self.hard:
+            write_over(rng, scene.image, scene.boxes)
         scene.image = relight(scene.image, rng) if rng.random() < 0.7 else scene.image
         if rng.random() < 0.5:
             scene.image = degrade(scene.image, rng, smallest=int(0.6 * max(height, width)))
@@ -136,6 +178,8 @@ class SceneComposer:
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
         """A face-free picture at a random zoom, sometimes mirrored, or a plain surface."""
+        if rng.random() < 0.4 * self.hard:
+            return self.between_faces(rng, height, width)
         if rng.random() < 0.1:
             return flat(rng, height, width)
         picture = self.empty[int(rng.integers(len(self.empty)))]
@@ -249,6 +293,41 @@ class SceneComposer:
             taken = np.concatenate([taken, space[None]])
             pool = self.portraits if rng.random() < 0.6 else self.context
             self.paste(scene, rng, pool, size, target)
+        return scene
+
+    def between_faces(self, rng: Rng, height: int, width: int) -> Image:
+        """A part of a photograph that holds people but, here, no face."""
+        for _ in range(12):
+            photo = self.context[int(rng.integers(len(self.context)))]
+            size = np.array(photo.image.shape[1::-1])
+            zoom = max(height, width) / (float(size.min()) * rng.uniform(0.25, 0.9))
+            seen = np.array([width, height]) / zoom
+            corner = rng.uniform(0, 1, 2) * np.maximum(size - seen, 0)
+            window = np.concatenate([corner, corner + seen])
+            shared = np.minimum(photo.boxes[:, 2:], window[2:]) - np.maximum(
+                photo.boxes[:, :2], window[:2]
+            )
+            if (shared.clip(0).prod(1) == 0).all():
+                matrix = similarity(zoom, 0.0, corner, np.zeros(2))
+                return warp(photo.image, matrix, (height, width), "replicate")
+        return flat(rng, height, width)
+
+    def crowd(self, rng: Rng, height: int, width: int) -> Scene:
+        """Rows of heads, the nearer ones larger and covering those behind."""
+        scene = Scene(np.ascontiguousarray(self.background(rng, height, width)))
+        far = float(np.exp(rng.uniform(np.log(11.0), np.log(40.0))))
+        growth, spacing = rng.uniform(1.05, 1.5), rng.uniform(0.9, 1.6)
+        y, size = height * rng.uniform(0.05, 0.5), far
+        while y < height + size / 2 and len(scene.boxes) < 60:
+            x = rng.uniform(-0.5, 0.5) * size
+            while x < width + size / 2:
+                target = np.array([x, y]) + rng.normal(0, 0.12 * size, 2)
+                known = len(scene.boxes)
+                self.paste(scene, rng, self.portraits, size * np.exp(rng.normal(0, 0.12)), target)
+                scene.cover_up(known)
+                x += size * spacing * rng.uniform(0.7, 1.4)
+            y += size * rng.uniform(0.6, 1.1)
+            size *= growth
         return scene
 
     def paste(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import cast
 
@@ -34,10 +35,10 @@ class FaceTask:
 
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
-        root = data_root(recipe)
+        root = data_root(recipe, "hard")
         self.pixels = recipe.optim.batch_size * 320 * 320
         self.model: nn.Module = channels_last(build_model(recipe, FaceNet))
-        self.composer = composer(root, "train")
+        self.composer = replace(composer(root, "train"), hard=float(recipe.data.get("hard", 0.0)))
         self.val = composer(root, "val", held_out=True)
         self.data_version = f"labels.parquet {LabelledFaces.open(root).version}"
 
