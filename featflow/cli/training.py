@@ -27,12 +27,13 @@ def train(
     changes: list[str] = typer.Option(
         [], "--set", metavar="TABLE.KEY=VALUE", help="Change a value of the recipe."
     ),
+    trial: bool = typer.Option(False, help="Leave the shipped node as it is."),
     quiet: bool = typer.Option(False, help="No progress lines."),
 ) -> None:
     """Train a node by its recipe.
 
-    The weights go into the package and the record beside the recipe. With --set both go to the
-    folder of checkpoints instead: the shipped node is what its recipe says, nothing else.
+    The weights go into the package and the record beside the recipe. With --set or --trial both go
+    to the folder of checkpoints instead: the shipped node is what its recipe says, nothing else.
     """
     from featflow.train.recipe import read_recipe
     from featflow.train.run import train as fit
@@ -45,7 +46,7 @@ def train(
             errors.print(f"step {step}/{read.optim.steps}  {shown}")
 
     folder = work or Path("runs") / read.node.replace("/", "-")
-    results = fit(read, folder, resume=resume, report=report, ship=not changes)
+    results = fit(read, folder, resume=resume, report=report, ship=not (changes or trial))
     typer.echo(json.dumps(results["training"]["validation"], indent=1))
 
 

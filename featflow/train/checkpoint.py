@@ -35,6 +35,7 @@ def save_checkpoint(trainer: Trainer, folder: Path) -> Path:
         "step": trainer.step,
         "seconds": trainer.seconds,
         "curve": trainer.curve,
+        "earlier": trainer.earlier,
     }
     contiguous = {k: v.detach().contiguous().clone() for k, v in tensors.items()}
     path = folder / NAME
@@ -68,6 +69,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> None:
         raise TrainingError(f"{path}: cannot resume from this checkpoint: {error}") from error
     trainer.step, trainer.seconds = int(notes["step"]), float(notes["seconds"])
     trainer.curve = notes["curve"]
+    trainer.earlier = notes.get("earlier", {})
 
 
 def start_from(trainer: Trainer, folder: Path) -> None:
@@ -81,6 +83,11 @@ def start_from(trainer: Trainer, folder: Path) -> None:
             f"{folder / NAME}: no such checkpoint; train the recipe that this one starts from first"
         )
     load_checkpoint(trainer, folder)
+    trainer.earlier = {
+        "steps": trainer.step,
+        "seconds": round(trainer.seconds),
+        "curve": trainer.curve,
+    }
     trainer.step, trainer.seconds, trainer.curve = 0, 0.0, []
 
 

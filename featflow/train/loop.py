@@ -53,6 +53,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
+        self.earlier: dict[str, Any] = {}
         self._bad_in_a_row = 0
         self._recent: list[dict[str, float]] = []
 

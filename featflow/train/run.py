@@ -74,6 +74,7 @@ def train(
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
             "parameters": sum(p.numel() for p in task.model.parameters()),
             **weights,
+            **({"started_from": trainer.earlier} if trainer.earlier else {}),
             "validation": figures,
             "curve": trainer.curve,
         },

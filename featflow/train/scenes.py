@@ -159,7 +159,7 @@ class SceneComposer:
     def draw(self, rng: Rng, height: int, width: int) -> Photo:
         """One random scene."""
         kind = rng.random()
-        if rng.random() < 0.25 * self.hard:
+        if self.hard > 0 and rng.random() < 0.25 * self.hard:
             scene = self.crowd(rng, height, width)
         elif kind < 0.27:
             scene = self.tiles(rng, height, width)
@@ -169,7 +169,7 @@ class SceneComposer:
             scene = self.pasted(rng, height, width)
         else:
             scene = Scene(self.background(rng, height, width))
-        if rng.random() < 0.35 * self.hard:
+        if self.hard > 0 and rng.random() < 0.35 * self.hard:
             write_over(rng, scene.image, scene.boxes)
         scene.image = relight(scene.image, rng) if rng.random() < 0.7 else scene.image
         if rng.random() < 0.5:
@@ -178,7 +178,7 @@ class SceneComposer:
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
         """A face-free picture at a random zoom, sometimes mirrored, or a plain surface."""
-        if rng.random() < 0.4 * self.hard:
+        if self.hard > 0 and rng.random() < 0.4 * self.hard:
             return self.between_faces(rng, height, width)
         if rng.random() < 0.1:
             return flat(rng, height, width)

@@ -1,6 +1,7 @@
 import math
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -245,3 +246,32 @@ def test_a_task_may_finish_the_averaged_weights_and_checkpoints_do_not_see_it(li
 def test_a_task_without_a_finish_is_left_alone(line, tmp_path):
     recipe, task = line(steps=3)
     assert "moved" not in Trainer(task, recipe, tmp_path).fit()
+
+
+def test_a_run_may_start_from_the_weights_of_another(line, tmp_path):
+    recipe, task = line(steps=30)
+    recipe = replace(recipe, optim=replace(recipe.optim, stop=20))
+    first = Trainer(task, recipe, tmp_path)
+    first.fit()
+    assert first.step == 20
+    recipe, task = line(steps=5)
+    recipe = replace(recipe, start=str(tmp_path))
+    second = Trainer(task, recipe, tmp_path / "second")
+    (tmp_path / "second").mkdir()
+    second.fit()
+    assert task.steps == list(range(5))
+    assert second.step == 5
+    assert second.earlier["steps"] == 20
+    error = abs(task.model.linear.weight.item() - 2.5)
+    _, fresh = line(steps=5)
+    assert error < abs(fresh.model.linear.weight.item() - 2.5)
+    again = Trainer(line(steps=5)[1], recipe, tmp_path / "second")
+    again.fit(resume=True)
+    assert again.step == 5
+    assert again.earlier["steps"] == 20
+
+
+def test_starting_from_nothing_is_an_error(line, tmp_path):
+    recipe, task = line(steps=5)
+    with pytest.raises(TrainingError, match="no such checkpoint"):
+        Trainer(task, replace(recipe, start=str(tmp_path / "no")), tmp_path).fit()

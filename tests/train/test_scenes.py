@@ -264,3 +264,47 @@ def test_pictures_of_every_kind_are_needed(missing):
     given_ = {"context": [painted()], "portraits": [painted()], "empty": [np.zeros((9, 9, 3))]}
     with pytest.raises(TrainingError, match=missing):
         SceneComposer(**{**given_, missing: []})
+
+
+def test_without_hard_scenes_the_draws_are_those_of_the_first_recipe(mini_faces):
+    from dataclasses import replace
+
+    from featflow.nodes.face.tiny.training import composer
+
+    plain = composer(str(mini_faces), "train")
+    one = plain.draw(np.random.default_rng(3), 128, 128)
+    two = replace(plain, hard=0.0).draw(np.random.default_rng(3), 128, 128)
+    assert np.array_equal(one.image, two.image)
+    other = replace(plain, hard=1.0).draw(np.random.default_rng(3), 128, 128)
+    assert other.image.shape == one.image.shape
+
+
+def test_letters_are_never_written_over_a_face():
+    from featflow.train.scenes import write_over
+
+    for seed in range(60):
+        image = np.zeros((200, 300, 3), np.uint8)
+        boxes = [np.array([100.0, 40.0, 180.0, 150.0])]
+        write_over(np.random.default_rng(seed), image, boxes)
+        assert not image[45:145, 105:175].any(), seed
+
+
+def test_heads_that_are_half_covered_become_uncertain():
+    from featflow.train.scenes import Scene
+
+    old = [np.array([0.0, 0, 10, 10]), np.array([20.0, 0, 30, 10]), np.array([40.0, 0, 50, 10])]
+    scene = Scene(np.zeros((20, 60, 3), np.uint8), boxes=list(old), certain=[True] * 3)
+    scene.boxes.append(np.array([15.0, 4, 35, 20]))
+    scene.boxes.append(np.array([47.0, 0, 60, 20]))
+    scene.certain += [True, True]
+    scene.cover_up(3)
+    assert scene.certain == [True, False, True, True, True]
+
+
+def test_what_lies_between_faces_shows_none(mini_faces):
+    from featflow.nodes.face.tiny.training import composer
+
+    scenes = composer(str(mini_faces), "train")
+    rng = np.random.default_rng(0)
+    shown = [scenes.between_faces(rng, 64, 96) for _ in range(5)]
+    assert all(image.shape == (64, 96, 3) for image in shown)
