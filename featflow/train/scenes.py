@@ -10,21 +10,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from featflow.errors import TrainingError
 from featflow.geometry.similarity import apply, compose
 from featflow.geometry.warp import warp
-from featflow.train.photometric import Rng, add_noise, degrade, relight
+from featflow.train.layout import (
+    corners_of,
+    flat,
+    guillotine,
+    matte,
+    placed,
+    similarity,
+    spread,
+    tilt,
+    write_over,
+)
+from featflow.train.photometric import Rng, degrade, relight
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-
-LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@&%O80  "))
-FONTS = (0, 1, 2, 3, 4, 5, 6, 7)
-"""OpenCV's Hershey fonts."""
 
 IDENTITY: Floats = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
@@ -92,29 +98,6 @@ class Scene:
             self.boxes.append(seen)
             self.points5.append(apply(matrix, points))
             self.certain.append(bool(certain and enough))
-
-
-def write_over(rng: Rng, image: Image, boxes: Sequence[Floats]) -> None:
-    """Letter and draw on a picture, in place, never over a face."""
-    height, width = image.shape[:2]
-    taken = np.array(boxes, np.float64).reshape(-1, 4)
-    for _ in range(int(rng.integers(1, 7))):
-        size = float(np.exp(rng.uniform(np.log(10), np.log(0.3 * height))))
-        letters = rng.choice(LETTERS, int(rng.integers(1, 16)))
-        x, y = rng.uniform(-0.1, 0.9) * width, rng.uniform(0, 1) * height
-        space = [x, y - 1.2 * size, x + 1.1 * size * len(letters), y + 0.4 * size]
-        clear = (taken[:, :2] >= space[2:]).any(1) | (taken[:, 2:] <= space[:2]).any(1)
-        if not clear.all():
-            continue
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        thick = max(1, int(size * rng.uniform(0.03, 0.16)))
-        at = (int(x), int(y))
-        if rng.random() < 0.75:
-            face = int(rng.choice(FONTS))
-            cv2.putText(image, "".join(letters), at, face, size / 22, colour, thick, cv2.LINE_AA)
-        else:
-            axes = (max(1, int(size * 0.5)), max(1, int(size * rng.uniform(0.3, 0.7))))
-            cv2.ellipse(image, (int(x + size), int(y - 0.4 * size)), axes, 0, 0, 360, colour, thick)
 
 
 def turned_box(box: Floats, matrix: Floats) -> Floats:
@@ -185,7 +168,7 @@ class SceneComposer:
         picture = self.empty[int(rng.integers(len(self.empty)))]
         fill = max(height / picture.shape[0], width / picture.shape[1])
         zoom = fill * np.exp(rng.uniform(0, 1.4))
-        matrix = _placed(picture, zoom, 0.0, _spread(rng, picture, zoom, height, width))
+        matrix = placed(picture, zoom, 0.0, spread(rng, picture, zoom, height, width))
         if rng.random() < 0.5:
             mirror = np.array([[-1.0, 0.0, picture.shape[1]], [0.0, 1.0, 0.0]])
             matrix = compose(matrix, mirror)
@@ -243,7 +226,7 @@ class SceneComposer:
         matrix = compose(similarity(zoom, tilt(rng), middle, target), mirror)
         scene.image[y0:y1, x0:x1] = self._filled(rng, photo.image, matrix, height, width)
         to_canvas = compose(np.array([[1.0, 0, x0], [0, 1.0, y0]]), matrix)
-        edges = apply(matrix, _corners(photo.image))
+        edges = apply(matrix, corners_of(photo.image))
         low, high = np.maximum(edges.min(0), 0), np.minimum(edges.max(0), [width, height])
         seen = (int(x0 + low[0]), int(y0 + low[1]), int(x0 + high[0]), int(y0 + high[1]))
         scene.add_faces(photo, to_canvas, seen, self.smallest)
@@ -361,35 +344,6 @@ class SceneComposer:
         scene.add_faces(kept, matrix, (0, 0, width, height), self.smallest)
 
 
-def similarity(zoom: float, angle: float, middle: Floats, target: Floats) -> Floats:
-    """Zoom and turn about ``middle``, which lands on ``target``."""
-    c, s = zoom * np.cos(angle), zoom * np.sin(angle)
-    linear = np.array([[c, -s], [s, c]])
-    return np.concatenate([linear, (target - linear @ middle)[:, None]], 1)
-
-
-def tilt(rng: Rng) -> float:
-    """Mostly upright, often leaning, now and then lying on the side. Radians."""
-    return float(rng.normal(0, 0.2) if rng.random() < 0.85 else rng.uniform(-1.6, 1.6))
-
-
-def guillotine(
-    rng: Rng, window: tuple[int, int, int, int], least: int
-) -> list[tuple[int, int, int, int]]:
-    """Cut a window into random rectangles whose sides are at least ``least``."""
-    x0, y0, x1, y1 = window
-    width, height = x1 - x0, y1 - y0
-    if max(width, height) < 2 * least or (max(width, height) < 6 * least and rng.random() < 0.15):
-        return [window]
-    if width >= height:
-        cut = x0 + int(rng.integers(least, width - least + 1))
-        parts = [(x0, y0, cut, y1), (cut, y0, x1, y1)]
-    else:
-        cut = y0 + int(rng.integers(least, height - least + 1))
-        parts = [(x0, y0, x1, cut), (x0, cut, x1, y1)]
-    return [cell for part in parts for cell in guillotine(rng, part, least)]
-
-
 def maybe_mirrored(photo: Photo, rng: Rng) -> tuple[Photo, Floats]:
     """Half of the time a mirror: the photo with left and right points swapped, and the map.
 
@@ -400,44 +354,3 @@ def maybe_mirrored(photo: Photo, rng: Rng) -> tuple[Photo, Floats]:
     swapped = photo.points5[:, [1, 0, 2, 4, 3]]
     mirror = np.array([[-1.0, 0.0, photo.image.shape[1]], [0.0, 1.0, 0.0]])
     return Photo(photo.image, photo.boxes, swapped, photo.certain), mirror
-
-
-def matte(rng: Rng, box: Floats, matrix: Floats, height: int, width: int) -> NDArray[np.float32]:
-    """Soft ellipse around a head: how much of it covers the background, 0..1."""
-    grow = rng.uniform(0.95, 1.5, 2)
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * grow
-    middle = matrix[:, :2] @ centre + matrix[:, 2]
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
-    mask = np.zeros((height, width), np.float32)
-    axes = np.maximum(half * scale, 1)
-    if rng.random() < 0.3:
-        mask[:] = 0
-        corners = cv2.boxPoints((tuple(middle.tolist()), tuple((2 * axes).tolist()), angle))
-        cv2.fillConvexPoly(mask, corners.astype(np.int32), 1.0)
-    else:
-        ends = (tuple(middle.tolist()), tuple((2 * axes).tolist()), angle)
-        cv2.ellipse(mask, ends, 1.0, -1)
-    soft = max(1.0, float(rng.uniform(0.0, 0.12)) * float(axes.mean()))
-    return np.asarray(cv2.GaussianBlur(mask, (0, 0), soft), np.float32)
-
-
-def flat(rng: Rng, height: int, width: int) -> Image:
-    """A plain, graded or noisy surface."""
-    ends = rng.uniform(0, 255, (2, 2, 3)).astype(np.float32)
-    surface = cv2.resize(ends, (width, height), interpolation=cv2.INTER_LINEAR)
-    return add_noise(np.clip(surface, 0, 255).astype(np.uint8), rng, rng.uniform(0, 30))
-
-
-def _spread(rng: Rng, picture: Image, zoom: float, height: int, width: int) -> Floats:
-    room = np.maximum(np.array(picture.shape[1::-1]) * zoom - [width, height], 0)
-    return -rng.uniform(0, 1, 2) * room
-
-
-def _placed(picture: Image, zoom: float, angle: float, corner: Floats) -> Floats:
-    return similarity(zoom, angle, np.zeros(2), corner)
-
-
-def _corners(image: Image) -> Floats:
-    height, width = image.shape[:2]
-    return np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])

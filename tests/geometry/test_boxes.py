@@ -100,3 +100,20 @@ def test_changes_of_form() -> None:
 
 def test_clip_takes_height_before_width() -> None:
     assert boxes.clip(np.array([[-5.0, -5, 99, 99]]), (10, 20)).tolist() == [[0, 0, 20, 10]]
+
+
+def test_nesting_is_the_share_of_the_smaller_box():
+    big, inside, half, apart = [0, 0, 10, 10], [2, 2, 4, 6], [8, 0, 12, 10], [20, 20, 30, 30]
+    got = boxes.nesting(np.array([big]), np.array([inside, half, apart, [5, 5, 5, 9]]))
+    assert got.tolist() == [[1.0, 0.5, 0.0, 0.0]]
+    back = boxes.nesting(np.array([inside, half]), np.array([big]))
+    assert back.tolist() == [[1.0], [0.5]]
+
+
+def test_drop_nested_keeps_the_stronger_of_two_whichever_is_larger():
+    face, eye, other = [0, 0, 100, 100], [20, 20, 40, 40], [90, 90, 190, 190]
+    three = np.array([eye, face, other], float)
+    assert boxes.drop_nested(three, np.array([0.6, 0.9, 0.5]), 0.7).tolist() == [1, 2]
+    assert boxes.drop_nested(three, np.array([0.9, 0.6, 0.5]), 0.7).tolist() == [0, 2]
+    assert boxes.drop_nested(three, np.array([0.9, 0.6, 0.5]), 1.0).tolist() == [0, 1, 2]
+    assert boxes.drop_nested(np.zeros((0, 4)), np.zeros(0), 0.7).tolist() == []

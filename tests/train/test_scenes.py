@@ -8,13 +8,11 @@ from hypothesis import strategies as st
 from featflow.errors import TrainingError
 from featflow.geometry.crop import FIVE_POINTS_IN_BOX
 from featflow.train import scenes
+from featflow.train.layout import guillotine, matte, similarity
 from featflow.train.scenes import (
     Photo,
     Scene,
     SceneComposer,
-    guillotine,
-    matte,
-    similarity,
     turned_box,
 )
 
@@ -280,7 +278,7 @@ def test_without_hard_scenes_the_draws_are_those_of_the_first_recipe(mini_faces)
 
 
 def test_letters_are_never_written_over_a_face():
-    from featflow.train.scenes import write_over
+    from featflow.train.layout import write_over
 
     for seed in range(60):
         image = np.zeros((200, 300, 3), np.uint8)

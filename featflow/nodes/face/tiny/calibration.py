@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featflow.evaluation.detection import match_detections
-from featflow.geometry.boxes import nms
 from featflow.nodes.face.tiny.network import FaceNet, cell_grid, decode
-from featflow.nodes.face.tiny.node import SPEC
+from featflow.nodes.face.tiny.node import SPEC, thinned
 from featflow.train.scenes import Photo
 
 FLOOR = 0.05
@@ -32,7 +31,7 @@ def detect_in(
     scores = outputs[:, 0].sigmoid()
     wanted = scores >= threshold
     kept, strength = boxes[wanted].double().numpy(), scores[wanted].double().numpy()
-    rows = nms(kept, strength, 0.4)
+    rows = thinned(kept, strength)
     return kept[rows], strength[rows]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from featflow.errors import OptionError
 from featflow.flow.batch import Batch, FaceBatch
 from featflow.flow.node import InputSpec
-from featflow.geometry.boxes import nms
+from featflow.geometry.boxes import drop_nested, nms
 from featflow.nodes._network import NetworkNode
 
 SPEC = InputSpec(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -24,6 +24,9 @@ size, for the faces that the network never saw that large."""
 
 LARGEST_IN_DETAIL = 320.0
 """Faces with more pixels than this are left to the overview, where there is one."""
+
+NESTED = 0.7
+"""Of two boxes, one with more than this part of the other inside, the weaker is dropped."""
 
 _MULTIPLE = 64
 
@@ -125,8 +128,7 @@ class FaceTiny(NetworkNode):
         kept: list[NDArray[np.int64]] = []
         for row in np.unique(rows):
             members = np.flatnonzero(rows == row)
-            best = nms(boxes[members], scores[members], self.nms_iou)
-            kept.append(members[best[np.argsort(-scores[members][best], kind="stable")]])
+            kept.append(members[thinned(boxes[members], scores[members], self.nms_iou)])
         chosen = np.concatenate(kept) if kept else np.zeros(0, np.int64)
         return FaceBatch(
             batch.frames.uids[rows[chosen]],
@@ -159,6 +161,14 @@ class FaceTiny(NetworkNode):
             points.double().numpy()[small_enough] / scale[:, None],
             scores[picture, cell].double().numpy()[small_enough],
         )
+
+
+def thinned(
+    boxes: NDArray[np.float64], scores: NDArray[np.float64], nms_iou: float = 0.4
+) -> NDArray[np.int64]:
+    """Indices of the boxes that stand for one face each, strongest first."""
+    apart = nms(boxes, scores, nms_iou)
+    return apart[drop_nested(boxes[apart], scores[apart], NESTED)]
 
 
 def _rounded_up(side: int) -> int:

@@ -267,11 +267,17 @@ def test_faces_come_strongest_first():
 
 
 def test_of_two_overlapping_boxes_the_stronger_stays():
-    boxes = [(0, 0, 40, 40), (10, 0, 50, 40), (0, 25, 40, 65)]  # overlaps 0.6, 0.23 and less
+    boxes = [(0, 0, 40, 40), (14, 0, 54, 40), (0, 25, 40, 65)]  # overlaps 0.48, 0.23 and less
     found = answer(boxes, [1.0, 2.0, 0.5])
     assert np.allclose(found.box, [boxes[1], boxes[2]], atol=1e-3)
-    assert len(answer(boxes, [1.0, 2.0, 0.5], nms_iou=0.7)) == 3
+    assert len(answer(boxes, [1.0, 2.0, 0.5], nms_iou=0.5)) == 3
     assert len(answer(boxes, [1.0, 2.0, 0.5], nms_iou=0.1)) == 1
+
+
+def test_of_two_nested_boxes_the_stronger_stays_whichever_is_larger():
+    boxes = [(20, 20, 100, 100), (30, 40, 50, 60), (110, 20, 150, 60)]
+    assert np.allclose(answer(boxes, [2.0, 1.0, 0.5]).box, [boxes[0], boxes[2]], atol=1e-3)
+    assert np.allclose(answer(boxes, [1.0, 2.0, 0.5]).box, [boxes[1], boxes[2]], atol=1e-3)
 
 
 def test_equal_boxes_of_two_frames_both_stay():

@@ -1,0 +1,113 @@
+"""Pieces that scenes are composed of: places, cuts, outlines, surfaces, lettering."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featflow.train.photometric import Image, Rng, add_noise
+
+Floats = NDArray[np.float64]
+
+LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@&%O80  "))
+FONTS = (0, 1, 2, 3, 4, 5, 6, 7)
+"""OpenCV's Hershey fonts."""
+
+
+def similarity(zoom: float, angle: float, middle: Floats, target: Floats) -> Floats:
+    """Zoom and turn about ``middle``, which lands on ``target``."""
+    c, s = zoom * np.cos(angle), zoom * np.sin(angle)
+    linear = np.array([[c, -s], [s, c]])
+    return np.concatenate([linear, (target - linear @ middle)[:, None]], 1)
+
+
+def tilt(rng: Rng) -> float:
+    """Mostly upright, often leaning, now and then lying on the side. Radians."""
+    return float(rng.normal(0, 0.2) if rng.random() < 0.85 else rng.uniform(-1.6, 1.6))
+
+
+def guillotine(
+    rng: Rng, window: tuple[int, int, int, int], least: int
+) -> list[tuple[int, int, int, int]]:
+    """Cut a window into random rectangles whose sides are at least ``least``."""
+    x0, y0, x1, y1 = window
+    width, height = x1 - x0, y1 - y0
+    if max(width, height) < 2 * least or (max(width, height) < 6 * least and rng.random() < 0.15):
+        return [window]
+    if width >= height:
+        cut = x0 + int(rng.integers(least, width - least + 1))
+        parts = [(x0, y0, cut, y1), (cut, y0, x1, y1)]
+    else:
+        cut = y0 + int(rng.integers(least, height - least + 1))
+        parts = [(x0, y0, x1, cut), (x0, cut, x1, y1)]
+    return [cell for part in parts for cell in guillotine(rng, part, least)]
+
+
+def matte(rng: Rng, box: Floats, matrix: Floats, height: int, width: int) -> NDArray[np.float32]:
+    """Soft ellipse around a head: how much of it covers the background, 0..1."""
+    grow = rng.uniform(0.95, 1.5, 2)
+    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 * grow
+    middle = matrix[:, :2] @ centre + matrix[:, 2]
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    angle = float(np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0])))
+    mask = np.zeros((height, width), np.float32)
+    axes = np.maximum(half * scale, 1)
+    if rng.random() < 0.3:
+        mask[:] = 0
+        corners = cv2.boxPoints((tuple(middle.tolist()), tuple((2 * axes).tolist()), angle))
+        cv2.fillConvexPoly(mask, corners.astype(np.int32), 1.0)
+    else:
+        ends = (tuple(middle.tolist()), tuple((2 * axes).tolist()), angle)
+        cv2.ellipse(mask, ends, 1.0, -1)
+    soft = max(1.0, float(rng.uniform(0.0, 0.12)) * float(axes.mean()))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), soft), np.float32)
+
+
+def flat(rng: Rng, height: int, width: int) -> Image:
+    """A plain, graded or noisy surface."""
+    ends = rng.uniform(0, 255, (2, 2, 3)).astype(np.float32)
+    surface = cv2.resize(ends, (width, height), interpolation=cv2.INTER_LINEAR)
+    return add_noise(np.clip(surface, 0, 255).astype(np.uint8), rng, rng.uniform(0, 30))
+
+
+def spread(rng: Rng, picture: Image, zoom: float, height: int, width: int) -> Floats:
+    """Where the corner of a zoomed picture goes, at random, so that it still fills the canvas."""
+    room = np.maximum(np.array(picture.shape[1::-1]) * zoom - [width, height], 0)
+    return -rng.uniform(0, 1, 2) * room
+
+
+def placed(picture: Image, zoom: float, angle: float, corner: Floats) -> Floats:
+    """Zoom and turn about the picture's corner, which lands on ``corner``."""
+    return similarity(zoom, angle, np.zeros(2), corner)
+
+
+def corners_of(image: Image) -> Floats:
+    """The four corners of a picture, (4, 2) x, y, clockwise from the origin."""
+    height, width = image.shape[:2]
+    return np.array([[0.0, 0.0], [width, 0.0], [width, height], [0.0, height]])
+
+
+def write_over(rng: Rng, image: Image, boxes: Sequence[Floats]) -> None:
+    """Letter and draw on a picture, in place, never over a face."""
+    height, width = image.shape[:2]
+    taken = np.array(boxes, np.float64).reshape(-1, 4)
+    for _ in range(int(rng.integers(1, 7))):
+        size = float(np.exp(rng.uniform(np.log(10), np.log(0.3 * height))))
+        letters = rng.choice(LETTERS, int(rng.integers(1, 16)))
+        x, y = rng.uniform(-0.1, 0.9) * width, rng.uniform(0, 1) * height
+        space = [x, y - 1.2 * size, x + 1.1 * size * len(letters), y + 0.4 * size]
+        clear = (taken[:, :2] >= space[2:]).any(1) | (taken[:, 2:] <= space[:2]).any(1)
+        if not clear.all():
+            continue
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        thick = max(1, int(size * rng.uniform(0.03, 0.16)))
+        at = (int(x), int(y))
+        if rng.random() < 0.75:
+            face = int(rng.choice(FONTS))
+            cv2.putText(image, "".join(letters), at, face, size / 22, colour, thick, cv2.LINE_AA)
+        else:
+            axes = (max(1, int(size * 0.5)), max(1, int(size * rng.uniform(0.3, 0.7))))
+            cv2.ellipse(image, (int(x + size), int(y - 0.4 * size)), axes, 0, 0, 360, colour, thick)
