@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,6 +35,18 @@ def detect_in(
     kept, strength = boxes[wanted].double().numpy(), scores[wanted].double().numpy()
     rows = thinned(kept, strength)
     return kept[rows], strength[rows]
+
+
+def bare(image: NDArray[np.uint8]) -> Photo:
+    """A picture without a face."""
+    return Photo(image, np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0, bool))
+
+
+def padded(photo: Photo, multiple: int = 64) -> Photo:
+    """The photo with black to its right and below, so that its sides divide by ``multiple``."""
+    height, width = photo.image.shape[:2]
+    pads = ((0, -height % multiple), (0, -width % multiple), (0, 0))
+    return replace(photo, image=np.pad(photo.image, pads))
 
 
 def best_threshold(model: nn.Module, scenes: list[Photo], iou_threshold: float = 0.5) -> float:

@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from featflow.nodes.face.tiny import training
-from featflow.nodes.face.tiny.calibration import best_threshold, detect_in, move_scores
+from featflow.nodes.face.tiny.calibration import (
+    bare,
+    best_threshold,
+    detect_in,
+    move_scores,
+    padded,
+)
 from featflow.nodes.face.tiny.network import FaceNet, cell_grid
 from featflow.nodes.face.tiny.node import SPEC
 from featflow.nodes.face.tiny.training import CANVASES, FaceTask, collate, composer, grid
@@ -95,7 +101,7 @@ def test_moved_scores_are_one_half_where_the_threshold_was():
 
 
 def test_finish_moves_the_scores_once(task, monkeypatch):
-    monkeypatch.setattr(training, "CALIBRATION_SCENES", 2)
+    monkeypatch.setattr(training, "CALIBRATION_PHOTOS", 2)
     before = [head.bias.detach().clone() for head in task.model.heads]
     with torch.no_grad():
         threshold = task.finish(task.model.eval())["threshold_before"]
@@ -176,3 +182,14 @@ def test_splits_do_not_mix(mini_faces):
     assert (len(train.empty), len(val.empty)) == (4, 2)
     shades = [{int(p.image[0, 0, 0]) for p in c.portraits} for c in (train, val)]
     assert not shades[0] & shades[1]
+
+
+def test_padding_moves_nothing():
+    scene = photo([[10, 10, 40, 40]], size=(70, 129))
+    out = padded(scene)
+    assert out.image.shape == (128, 192, 3)
+    assert np.array_equal(out.image[:70, :129], scene.image)
+    assert not out.image[70:].any()
+    assert not out.image[:, 129:].any()
+    assert np.array_equal(out.boxes, scene.boxes)
+    assert bare(scene.image).boxes.shape == (0, 4)
