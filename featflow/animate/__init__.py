@@ -1,0 +1,1 @@
+"""Animation: pose parameters or rows of a table in, frames of a still picture out."""
