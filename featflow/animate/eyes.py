@@ -1,0 +1,97 @@
+"""One eye: lids that slide, and an iris that turns below them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featflow.animate.actions import GAZE_SHIFT
+from featflow.animate.strips import Arch, Strip, bump, slide
+
+Floats = NDArray[np.float64]
+
+MIN_GAP = 0.12
+"""Gap over width below which an eye counts as closed in the still."""
+
+MIN_WIDTH_PX = 8.0
+_LASH = 0.25
+_SKIN = 1.4
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Geometry of one eye at rest.
+
+    Attributes:
+        strip: frame between its corners.
+        upper, lower: edges of the lids.
+        gap_px: largest distance of the lids.
+    """
+
+    strip: Strip
+    upper: Arch
+    lower: Arch
+    gap_px: float
+
+    @classmethod
+    def of(cls, points: Floats) -> Eye:
+        """Eye of its six landmarks in iBUG order (image-left corner first, then clockwise)."""
+        strip = Strip.between(points[0], points[3])
+        along, below = strip.to_local(points)
+        upper = Arch.through(along[1:3], below[1:3])
+        lower = Arch.through(along[[5, 4]], below[[5, 4]])
+        sample = np.linspace(-0.9, 0.9, 19)
+        return cls(strip, upper, lower, float((lower(sample) - upper(sample)).max()))
+
+    @property
+    def opens(self) -> bool:
+        """Whether the eye is open and large enough in the still to be moved."""
+        wide = 2 * self.strip.half_px
+        return wide >= MIN_WIDTH_PX and self.gap_px >= MIN_GAP * wide
+
+    @property
+    def reach_px(self) -> float:
+        """Distance from the axis beyond which nothing moves."""
+        return _SKIN * self.gap_px + self.gap_px * (_LASH + 1)
+
+    def _knots(self, along: Floats, shift: Floats) -> tuple[list[Floats], list[Floats]]:
+        upper, lower = self.upper(along), self.lower(along)
+        gap = np.maximum(lower - upper, 0.0)
+        lash = _LASH * gap
+        top, bottom = upper - lash - _SKIN * gap, lower + _SKIN * gap
+        down, up = shift[0] * gap, shift[1] * gap
+        rest = [top, upper - lash, upper, lower, bottom]
+        moved = [top, upper - lash + down, upper + down, lower - up, bottom]
+        return rest, moved
+
+    def forward(self, points: Floats, shift: Floats) -> Floats:
+        """Where the lids carry points (..., 2); gaze moves no landmark."""
+        along, below = self.strip.to_local(points)
+        rest, moved = self._knots(along, shift)
+        inside = np.abs(along) < 1
+        return self.strip.to_pixels(along, np.where(inside, slide(below, rest, moved), below))
+
+    def source(self, points: Floats, shift: Floats, gaze: tuple[float, float]) -> Floats:
+        """Where in the still each of the points (..., 2) of the moved eye is found."""
+        along, below = self.strip.to_local(points)
+        rest, moved = self._knots(along, shift)
+        inside = np.abs(along) < 1
+        found = np.where(inside, slide(below, moved, rest), below)
+        if gaze != (0.0, 0.0):
+            along, found = self._turned(along, found, gaze)
+        return self.strip.to_pixels(along, found)
+
+    def _turned(
+        self, along: Floats, below: Floats, gaze: tuple[float, float]
+    ) -> tuple[Floats, Floats]:
+        upper, lower = self.upper(along), self.lower(along)
+        gap = lower - upper
+        # One pixel of blending at the lids: the eyeball ends there, the skin does not move.
+        edge = np.clip(np.minimum(below - upper, lower - below), 0.0, 1.0)
+        window = bump(along) ** 2 * edge
+        down = 0.7 * GAZE_SHIFT * gaze[1] * np.maximum(gap, 0.0)
+        shifted = np.clip(below - down * window, upper + 0.08 * gap, lower - 0.08 * gap)
+        # Clamping would pull rows that lie on the lid itself; only the eyeball is clamped.
+        return along - GAZE_SHIFT * gaze[0] * window, np.where(window > 0, shifted, below)
