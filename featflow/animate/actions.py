@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featflow.animate.pose import GAZE_DEGREES, HEAD_DEGREES, INDEX, POSE_NAMES, Pose
-from featflow.geometry.landmarks import MIRROR as MIRROR_POINT
+from featflow.geometry.landmarks import MIRROR_68
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def _corner(out: float, down: float) -> Floats:
 
 
 def _mirrored(movement: Floats) -> Floats:
-    return np.asarray(movement[MIRROR_POINT] * [-1.0, 1.0], np.float64)
+    return np.asarray(movement[MIRROR_68] * [-1.0, 1.0], np.float64)
 
 
 def _put_both(table: Floats, stem: str, right: Floats) -> None:

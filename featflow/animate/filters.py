@@ -42,14 +42,14 @@ class OneEuro:
         self._value: Floats = np.zeros(0)
         self._speed: Floats = np.zeros(0)
 
-    def __call__(self, value: NDArray[np.floating[Any]], time_s: float) -> Floats:
+    def __call__(self, values: NDArray[np.floating[Any]], time_s: float) -> Floats:
         """Smoothed value at a time; a value of NaN keeps the last one.
 
         Args:
-            value: (D,) values.
+            values: (D,).
             time_s: seconds, not before the last call.
         """
-        value = np.asarray(value, np.float64)
+        value: Floats = np.array(values, np.float64)
         if self._time_s is None or self._value.shape != value.shape:
             self._time_s, self._value, self._speed = time_s, value.copy(), np.zeros_like(value)
             return self._value.copy()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from featflow.animate.rig import FaceFrame
 from featflow.animate.scatter import Scatter
-from featflow.geometry.landmarks import MIRROR
+from featflow.geometry.landmarks import MIRROR_68
 from featflow.geometry.rotation import rotation_from_angles
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def depth68() -> Floats:
     """Depth of the 68 points in front of the ears, in units of the outer eye distance."""
     depth = np.full(68, np.nan)
     for point, value in _HALF_DEPTH.items():
-        depth[[point, MIRROR[point]]] = value
+        depth[[point, MIRROR_68[point]]] = value
     return depth
 
 

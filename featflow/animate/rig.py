@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featflow.animate.pose import INDEX
 from featflow.errors import ArrayError, InputError, MissingInputError
 from featflow.files import write_atomically
-from featflow.geometry.landmarks import OUTER_EYE_CORNERS, inter_ocular_distance
+from featflow.geometry.landmarks import OUTER_EYE_CORNERS, interocular
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Rig:
                 "have the character's left eye on the image left",
                 "order them as iBUG-68: point 36 lies on the image left; turn the picture upright",
             )
-        distance = float(inter_ocular_distance(points))
+        distance = float(interocular(points))
         if distance < MIN_EYE_DISTANCE_PX:
             raise ArrayError(
                 "rig landmarks",
@@ -64,7 +64,7 @@ class Rig:
     @property
     def eye_distance_px(self) -> float:
         """Distance of the outer eye corners, the unit of every movement."""
-        return float(inter_ocular_distance(self.landmarks))
+        return float(interocular(self.landmarks))
 
     def to_json(self) -> str:
         """Text that :meth:`from_json` turns back into the same rig, to the last bit."""

@@ -6,7 +6,7 @@ import pytest
 
 from featflow.animate.puppet import MeshWarpAnimator
 from featflow.animate.rig import Rig
-from featflow.geometry.landmarks import MIRROR
+from featflow.geometry.landmarks import MIRROR_68
 
 # Right half of an upright face, x and y in units of the outer eye distance, eyes at y = 0.
 _RIGHT = {
@@ -63,7 +63,7 @@ def face68(centre=(256.0, 210.0), eye_distance=110.0):
     points = np.full((68, 2), np.nan)
     for i, (x, y) in _RIGHT.items():
         points[i] = x, y
-        points[MIRROR[i]] = -x, y
+        points[MIRROR_68[i]] = -x, y
     return points * eye_distance + centre
 
 
