@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featflow.animate.actions import GAZE_SHIFT
-from featflow.animate.strips import Arch, Strip, bump, slide
-
-Floats = NDArray[np.float64]
+from featflow.animate.strips import Arch, Floats, Strip, bump, slide
 
 MIN_GAP = 0.12
 """Gap over width below which an eye counts as closed in the still."""
@@ -61,9 +58,9 @@ class Eye:
         gap = np.maximum(lower - upper, 0.0)
         lash = _LASH * gap
         top, bottom = upper - lash - _SKIN * gap, lower + _SKIN * gap
-        down, up = shift[0] * gap, shift[1] * gap
-        rest = [top, upper - lash, upper, lower, bottom]
-        moved = [top, upper - lash + down, upper + down, lower - up, bottom]
+        down, up = float(shift[0]) * gap, float(shift[1]) * gap
+        rest: list[Floats] = [top, upper - lash, upper, lower, bottom]
+        moved: list[Floats] = [top, upper - lash + down, upper + down, lower - up, bottom]
         return rest, moved
 
     def forward(self, points: Floats, shift: Floats) -> Floats:

@@ -136,7 +136,9 @@ def _at_time(ahead: Flow, back: Flow, small: list[Image], time: float) -> Flow:
     place = np.concatenate([a[0] for a in arrivals])
     motion = np.concatenate([arrivals[0][1], -arrivals[1][1]])
     error = np.concatenate([a[2] for a in arrivals])
-    order = np.argsort(-error, kind="stable")
+    # Whole numbers, so that numpy sorts by counting.
+    rank = np.clip((256 - error) * 100, 0, 65535).astype(np.uint16)
+    order = np.argsort(rank, kind="stable")
     height, width = small[0].shape
     field = np.zeros((height * width, 2), np.float32)
     seen = np.zeros(height * width, np.float32)

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featflow.animate.strips import Arch, Strip, bump, slide
-
-Floats = NDArray[np.float64]
+from featflow.animate.strips import Arch, Floats, Strip, bump, slide
 
 LIP_SIDE: NDArray[np.int64] = np.zeros(68, np.int64)
 LIP_SIDE[[49, 50, 51, 52, 53, 61, 62, 63]] = 1

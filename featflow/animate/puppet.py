@@ -22,6 +22,7 @@ from featflow.errors import FeatflowError, OptionError
 
 Floats = NDArray[np.float64]
 Box = tuple[int, int, int, int]
+View = tuple[slice, slice]
 
 VERSION = 1
 _MIN_SHIFT_PX = 1 / 64  # OpenCV reads at steps of 1/32 pixel: less than half a step is none
@@ -113,7 +114,7 @@ class MeshWarpAnimator:
                 lower one; by default their position decides.
         """
         effort = Effort.of(clip_poses(pose))
-        moved = np.asarray(points, np.float64)
+        moved: NDArray[Any] = np.asarray(points, np.float64)
         for eye, shift in zip(self.eyes, effort.lids, strict=True):
             if eye.opens:
                 moved = eye.forward(moved, shift)
@@ -140,11 +141,11 @@ class MeshWarpAnimator:
         if box is None:
             return
         positions = _positions(back, box)
-        cover = _follow(positions, box, patches, boxes)
+        covers = _follow(positions, box, patches, boxes)
         x0, y0, x1, y1 = box
         read = self._sampler(positions)
-        if cover is not None:
-            _paint(read, cover, self._dark)
+        for view, cover in covers:
+            _paint(read[view], cover, self._dark)
         out[y0:y1, x0:x1] = read
 
     def _patches(self, effort: Effort) -> list[Patch]:
@@ -216,11 +217,13 @@ def _around(boxes: list[Box]) -> Box | None:
     return min(x0), min(y0), max(x1), max(y1)
 
 
-def _pixels(box: Box) -> Floats:
+def _pixels(box: Box) -> NDArray[np.float32]:
     """Continuous pixel centres of a box, (h, w, 2)."""
     x0, y0, x1, y1 = box
-    y, x = np.mgrid[y0:y1, x0:x1] + 0.5
-    return np.stack([x, y], -1)
+    pixels = np.empty((y1 - y0, x1 - x0, 2), np.float32)
+    pixels[..., 0] = np.arange(x0, x1) + 0.5
+    pixels[..., 1] = (np.arange(y0, y1) + 0.5)[:, None]
+    return pixels
 
 
 def _read_grid(grid: fields.Grid, points: Floats) -> Floats:
@@ -257,27 +260,28 @@ def _positions(back: fields.Grid, box: Box) -> NDArray[np.float32]:
 
 def _follow(
     positions: NDArray[np.float32], box: Box, patches: list[Patch], boxes: list[Box]
-) -> NDArray[np.float32] | None:
-    """Carry positions on through the patches; returns the darkness of the mouth, if any.
+) -> list[tuple[View, NDArray[np.float32]]]:
+    """Carry positions on through the patches.
 
     Args:
         positions: (h, w, 2) for the pixels of ``box``; changed in place.
         box: what part of the frame is drawn.
         patches: in the still.
         boxes: for each patch, the part of the frame from which it can be seen.
+
+    Returns:
+        Where in ``positions`` the inside of the mouth is seen, and how much it covers.
     """
-    cover = None
-    steps = []
+    covers, steps = [], []
     for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
         view = np.s_[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
         at = positions[view] - np.array(patch.box[:2], np.float32)
         steps.append((view, read_at(patch.offset, at, cv2.BORDER_CONSTANT)))
         if patch.dark is not None:
-            cover = np.zeros(positions.shape[:2], np.float32)
-            cover[view] = read_at(patch.dark, at, cv2.BORDER_CONSTANT)
+            covers.append((view, read_at(patch.dark, at, cv2.BORDER_CONSTANT)))
     for view, offset in steps:
         positions[view] += offset
-    return cover
+    return covers
 
 
 def _paint(image: Image, cover: NDArray[np.float32], colour: NDArray[np.float32]) -> None:

@@ -22,16 +22,24 @@ def read_at(
     return np.asarray(_remap(pixels, positions, None, cv2.INTER_LINEAR, borderMode=border))
 
 
+def is_opaque(image: Image) -> bool:
+    """Whether no pixel of (H, W, 4) lets anything through."""
+    return bool((image[..., 3] == 255).all())
+
+
 def premultiply(image: Image) -> NDArray[np.float32]:
     """Colour times alpha, 0..255, and alpha 0..255, as float32 (H, W, 4)."""
     result = image.astype(np.float32)
-    result[..., :3] *= result[..., 3:] * np.float32(1 / 255)
+    if not is_opaque(image):
+        result[..., :3] *= result[..., 3:] * np.float32(1 / 255)
     return result
 
 
 def unpremultiply(image: NDArray[np.floating[Any]]) -> Image:
     """Inverse of :func:`premultiply`, rounded; black where alpha rounds to 0."""
     alpha = image[..., 3:]
+    if float(alpha.min(initial=255)) >= 254.999:
+        return np.asarray(cv2.convertScaleAbs(np.maximum(image, 0)), np.uint8)
     seen = alpha >= 0.5
     colour = image[..., :3] * (255 / np.maximum(alpha, 0.5)) * seen
     straight = np.concatenate([colour, alpha], -1)
@@ -46,7 +54,7 @@ class Sampler:
     """
 
     def __init__(self, image: Image) -> None:
-        self._opaque = bool((image[..., 3] == 255).all())
+        self._opaque = is_opaque(image)
         self._pixels: NDArray[Any] = image if self._opaque else premultiply(image)
 
     def __call__(self, positions: Map) -> Image:

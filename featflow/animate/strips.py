@@ -8,11 +8,13 @@ knots exchanged.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
+"""Of float32 for pixels, of float64 for landmarks; functions keep what they are given."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,13 @@ class Strip:
     """Local frame of a slit (an eye or a mouth).
 
     Attributes:
-        centre: (2,) continuous pixels, between the corners.
-        axis: (2,) unit vector from the corner on the image left to the other.
+        centre: continuous pixels, between the corners.
+        axis: unit vector from the corner on the image left to the other.
         half_px: half the distance of the corners.
     """
 
-    centre: Floats
-    axis: Floats
+    centre: tuple[float, float]
+    axis: tuple[float, float]
     half_px: float
 
     @classmethod
@@ -34,12 +36,12 @@ class Strip:
         """Frame of two corners, the one on the image left first."""
         along = right - left
         length = max(float(np.linalg.norm(along)), 1e-6)
-        return cls((left + right) / 2, along / length, length / 2)
+        (x, y), (across, down) = ((left + right) / 2).tolist(), (along / length).tolist()
+        return cls((x, y), (across, down), length / 2)
 
     def to_local(self, points: Floats) -> tuple[Floats, Floats]:
         """Position along the axis (-1..1 between the corners) and pixels below it."""
-        offset = points - self.centre
-        x, y = offset[..., 0], offset[..., 1]
+        x, y = points[..., 0] - self.centre[0], points[..., 1] - self.centre[1]
         along = (x * self.axis[0] + y * self.axis[1]) / self.half_px
         return along, y * self.axis[0] - x * self.axis[1]
 
