@@ -99,7 +99,7 @@ class RegionCodec:
 
 def _add_up(rows: Image) -> None:
     # Row by row the processor adds whole vectors; numpy's accumulate goes byte by byte.
-    flat = rows.reshape(rows.shape[0], -1)
+    flat = rows.reshape(rows.shape[0], rows.shape[1] * rows.shape[2])
     for above, row in pairwise(flat):
         np.add(row, above, out=row)
 

@@ -15,6 +15,8 @@ MIN_GAP = 0.12
 MIN_WIDTH_PX = 8.0
 _LASH = 0.25
 _SKIN = 1.4
+_SKIN_LEAST = 0.4
+_BELOW_BROW = 0.55
 
 
 @dataclass(frozen=True)
@@ -25,22 +27,33 @@ class Eye:
         strip: frame between its corners.
         upper, lower: edges of the lids.
         gap_px: largest distance of the lids.
+        skin: how much skin above the lashes gives way, in gaps; the brow stays where it is.
     """
 
     strip: Strip
     upper: Arch
     lower: Arch
     gap_px: float
+    skin: float = _SKIN
 
     @classmethod
-    def of(cls, points: Floats) -> Eye:
-        """Eye of its six landmarks in iBUG order (image-left corner first, then clockwise)."""
+    def of(cls, points: Floats, brow: Floats) -> Eye:
+        """Eye of its six landmarks in iBUG order (image-left corner first, then clockwise).
+
+        Args:
+            points: (6, 2) continuous pixels.
+            brow: (5, 2) landmarks of the brow above it.
+        """
         strip = Strip.between(points[0], points[3])
         along, below = strip.to_local(points)
         upper = Arch.through(along[1:3], below[1:3])
         lower = Arch.through(along[[5, 4]], below[[5, 4]])
         sample = np.linspace(-0.9, 0.9, 19)
-        return cls(strip, upper, lower, float((lower(sample) - upper(sample)).max()))
+        gap = float((lower(sample) - upper(sample)).max())
+        brow_along, brow_below = strip.to_local(brow)
+        room = float((upper(brow_along) - brow_below)[np.abs(brow_along) < 1].min(initial=np.inf))
+        free = _BELOW_BROW * room / max(gap, 1e-6) - _LASH
+        return cls(strip, upper, lower, gap, float(np.clip(free, _SKIN_LEAST, _SKIN)))
 
     @property
     def opens(self) -> bool:
@@ -57,7 +70,7 @@ class Eye:
         upper, lower = self.upper(along), self.lower(along)
         gap = np.maximum(lower - upper, 0.0)
         lash = _LASH * gap
-        top, bottom = upper - lash - _SKIN * gap, lower + _SKIN * gap
+        top, bottom = upper - lash - self.skin * gap, lower + _SKIN * gap
         down, up = float(shift[0]) * gap, float(shift[1]) * gap
         rest: list[Floats] = [top, upper - lash, upper, lower, bottom]
         moved: list[Floats] = [top, upper - lash + down, upper + down, lower - up, bottom]

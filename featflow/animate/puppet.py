@@ -47,7 +47,8 @@ class MeshWarpAnimator:
     def __init__(self, rig: Rig) -> None:
         self.rig = rig
         self.frame = FaceFrame.of(rig.landmarks)
-        self.eyes = tuple(Eye.of(rig.landmarks[first : first + 6]) for first in (36, 42))
+        points = rig.landmarks
+        self.eyes = (Eye.of(points[36:42], points[17:22]), Eye.of(points[42:48], points[22:27]))
         self.mouth = Mouth.of(rig.landmarks)
         self._field = fields.SmoothField(rig, fields.grid_nodes(rig.size_px))
         self._image: Image | None = None
@@ -226,7 +227,7 @@ def _pixels(box: Box) -> NDArray[np.float32]:
     return pixels
 
 
-def _read_grid(grid: fields.Grid, points: Floats) -> Floats:
+def _read_grid(grid: fields.Grid, points: NDArray[Any]) -> Floats:
     """Bilinear value of a node grid at continuous pixels (..., 2)."""
     flat = ((points - fields.STEP / 2) / fields.STEP).reshape(-1, 1, 2)
     limit = np.array(grid.shape[1::-1]) - 1

@@ -108,6 +108,15 @@ def test_a_wink_closes_at_least_80_percent_of_the_gap(puppet, landmarks):
     assert gap(closed, "left") > 0
 
 
+def test_a_wink_leaves_the_brow_where_it_is_even_where_it_is_low(landmarks):
+    low = landmarks.copy()
+    low[17:27, 1] += 14
+    animator = MeshWarpAnimator(Rig(low, (512, 512)))
+    brow = low[17:27] + [0, 0.04 * 110]  # its lower edge
+    moved = animator.forward(brow, pack({"eye_wink_left": 1, "eye_wink_right": 1})[0])
+    assert np.abs(moved - brow).max() < 1.0
+
+
 def test_a_wink_hides_the_white_of_that_eye_in_the_pixels(puppet, still):
     frame = render(puppet, {"eye_wink_left": 1})
     left, right = np.s_[195:225, 276:314], np.s_[195:225, 198:236]
