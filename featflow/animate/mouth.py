@@ -19,6 +19,11 @@ _LIFT = 0.15
 _MAX_SQUEEZE = 0.75
 
 
+def _round(along: Floats) -> Floats:
+    """1 in the middle, 0 at the corners; rounder than a parabola, which opens as a V."""
+    return bump(along) ** 0.6
+
+
 @dataclass(frozen=True)
 class Mouth:
     """Geometry of the mouth at rest.
@@ -79,7 +84,7 @@ class Mouth:
         """
         along, below = self.strip.to_local(points)
         upper, lower = self._edges(along)
-        lift, drop = (bump(along) * px for px in self._room(part_px))
+        lift, drop = (_round(along) * px for px in self._room(part_px))
         above = slide(below, *self._upper_knots(upper, lower, lift))
         above = np.where(below >= lower, below - lift, above)
         under = slide(np.maximum(below, lower), *self._lower_knots(lower, drop))
@@ -94,7 +99,7 @@ class Mouth:
         """
         along, below = self.strip.to_local(points)
         upper, lower = self._edges(along)
-        lift, drop = (bump(along) * px for px in self._room(part_px))
+        lift, drop = (_round(along) * px for px in self._room(part_px))
         up_rest, up_moved = self._upper_knots(upper, lower, lift)
         low_rest, low_moved = self._lower_knots(lower, drop)
         above = slide(below, up_moved, up_rest)
