@@ -10,7 +10,7 @@ from featflow.animate import tha3
 from featflow.animate.pose import pack
 from featflow.animate.tha3.animator import StageCache, Tha3Animator, to_image, to_tensor
 from featflow.animate.tha3.weights import load_networks
-from featflow.errors import MissingInputError, WeightsError
+from featflow.errors import MissingInputError, OptionError, WeightsError
 
 
 class Part(nn.Module):
@@ -186,3 +186,21 @@ def test_code_hidden_in_a_pt_file_does_not_run(tmp_path):
     with pytest.raises(WeightsError):
         load_networks(tmp_path, separable=True)
     assert not (tmp_path / "ran").exists()
+
+
+def test_get_core_runs_a_users_weights_and_says_what_it_goes_without(folder, caplog):
+    from featflow.animate import interface
+    from featflow.animate.interface import get_core
+
+    interface._shown.clear()
+    with pytest.warns(UserWarning, match="TensorRT"):
+        core = get_core(tha3_weights=folder, device_id=63)
+    with pytest.warns(UserWarning, match="TensorRT"):
+        get_core(tha3_weights=folder, device_id=63)
+    assert core.info["backend"] == "tha3"
+    assert core.info["device"] == "cpu"
+    assert core.info["precision"] == "float32"
+    assert set(core.info["ignored"]) == {"use_tensorrt", "device_id", "model_half"}
+    assert sum("CC-BY 4.0" in r.message for r in caplog.records) == 1
+    with pytest.raises(OptionError, match="GPU 63"):
+        get_core(tha3_weights=folder, device_id=63, strict=True)
