@@ -58,6 +58,7 @@ def get_core(
     *,
     rig: RigLike | None = None,
     tha3_weights: str | Path | None = None,
+    rife_weights: str | Path | None = None,
     interpolator: str | Interpolator = "auto",
     upscaler: Upscaler | None = None,
     quantizer: PoseQuantizer | None = None,
@@ -85,14 +86,16 @@ def get_core(
         cacher_db_path: the SQLite file.
         use_interpolation: return frames in between too.
         interpolation_scale: 2, 3 or 4 frames for each pose.
-        interpolation_half: for learned interpolation; it has no effect on those here.
+        interpolation_half: RIFE in float16 where the device computes in it.
         use_sr: enlarge frames.
         sr_x4: four times, not twice.
         sr_half, sr_noise: for learned enlargement; they have no effect on the one here.
         rig: of the still: a :class:`Rig`, a JSON file, or 68 landmarks; found if None.
         tha3_weights: folder of Talking Head Anime 3 weights.
+        rife_weights: ``flownet.pkl`` of RIFE 4.25 lite, to interpolate with it.
         interpolator: ``"pose"`` draws the poses in between, ``"flow"`` moves pixels, ``"auto"``
-            is ``"pose"`` for a deterministic animator; or one of your own.
+            is RIFE with ``rife_weights``, else ``"pose"`` for a deterministic animator; or one of
+            your own.
         upscaler: one of your own, such as a learned model.
         quantizer: rounds poses.
         cacher_db_size: gigabytes of frames in the SQLite file.
@@ -100,7 +103,8 @@ def get_core(
 
     Raises:
         OptionError: an argument is out of range, or under ``strict`` not available.
-        WeightsError: the THA3 weights cannot be used.
+        MissingInputError: there are no such weights.
+        WeightsError: the weights cannot be used.
     """
     check_scale(interpolation_scale)
     codec = codec_for_quality(cacher_quality)
@@ -111,6 +115,13 @@ def get_core(
     )  # fmt: skip
     if use_tensorrt:
         ignored["use_tensorrt"] = "featflow has no TensorRT; torch runs THA3, OpenCV the rest"
+    between = None
+    if use_interpolation:
+        between = _interpolator(interpolator, interpolation_scale, source)
+        if rife_weights is not None:
+            between = _rife(
+                rife_weights, interpolation_scale, device_id, interpolation_half, ignored
+            )
     _report(ignored, strict)
     cacher = None
     if use_cacher:
@@ -120,9 +131,7 @@ def get_core(
     return AnimationCore(
         source,
         cacher=cacher,
-        interpolator=_interpolator(interpolator, interpolation_scale, source)
-        if use_interpolation
-        else None,
+        interpolator=between,
         upscaler=(upscaler or LanczosUpscaler(4 if sr_x4 else 2)) if use_sr else None,
         quantizer=quantizer,
         strict=strict,
@@ -175,16 +184,10 @@ def _animator_source(
     if weights is None:
         given = None if rig is None else _as_rig(rig)
         return lambda image: _puppet(image, given), {"device": "cpu", "precision": "float32"}
-    import torch
-
     from featflow.animate.tha3.animator import Tha3Animator
     from featflow.animate.tha3.weights import ATTRIBUTION, load_networks
 
-    device = "cpu"
-    if torch.cuda.is_available() and 0 <= device_id < torch.cuda.device_count():
-        device = f"cuda:{device_id}"
-    else:
-        ignored["device_id"] = f"there is no GPU {device_id}; THA3 runs on the CPU, slowly"
+    device = _device(device_id, ignored)
     animator = Tha3Animator(
         load_networks(weights, separable=separable), device, half=half, cache_bytes=cache_bytes
     )
@@ -195,6 +198,26 @@ def _animator_source(
         _log.warning(ATTRIBUTION)
     precision = "float16" if animator.half else "float32"
     return animator, {"device": device, "precision": precision, "attribution": ATTRIBUTION}
+
+
+def _device(device_id: int, ignored: dict[str, str]) -> str:
+    import torch
+
+    if torch.cuda.is_available() and 0 <= device_id < torch.cuda.device_count():
+        return f"cuda:{device_id}"
+    ignored["device_id"] = f"there is no GPU {device_id}; networks run on the CPU, slowly"
+    return "cpu"
+
+
+def _rife(
+    weights: str | Path, scale: int, device_id: int, half: bool, ignored: dict[str, str]
+) -> Interpolator:
+    from featflow.animate.rife import RifeInterpolator, load_rife
+
+    made = RifeInterpolator(load_rife(weights), scale, _device(device_id, ignored), half=half)
+    if half and not made.half:
+        ignored["interpolation_half"] = "CPUs do not compute in float16; float32 is used"
+    return made
 
 
 def _as_rig(rig: RigLike) -> Rig | NDArray[np.float64]:

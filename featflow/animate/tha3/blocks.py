@@ -198,15 +198,17 @@ def grid_head(inputs: int) -> nn.Conv2d:
 def warped(image: Tensor, change: Tensor) -> Tensor:
     """Read an image at the identity grid plus a change (N, 2, h, w), edges repeated."""
     n, _, height, width = image.shape
-    identity = torch.eye(2, 3, dtype=change.dtype, device=change.device).expand(n, 2, 3)
+    # Positions among 512 pixels do not fit float16: warps are always float32.
+    identity = torch.eye(2, 3, device=change.device).expand(n, 2, 3)
     grid = functional.affine_grid(identity, [n, 2, height, width], align_corners=False)
-    return functional.grid_sample(
-        image,
-        grid + change.permute(0, 2, 3, 1),
+    read = functional.grid_sample(
+        image.float(),
+        grid + change.permute(0, 2, 3, 1).float(),
         mode="bilinear",
         padding_mode="border",
         align_corners=False,
     )
+    return read.to(image.dtype)
 
 
 def mixed(alpha: Tensor, over: Tensor, under: Tensor) -> Tensor:
