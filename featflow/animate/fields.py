@@ -36,7 +36,7 @@ class SmoothField:
 
     def __init__(self, rig: Rig, pixels: Floats) -> None:
         self._frame = FaceFrame.of(rig.landmarks)
-        self._head = Head.at(self._frame, rig.landmarks, pixels)
+        self._head = Head.at(self._frame, rig.landmarks, pixels, rig.rest)
         movements = landmark_movements(rig.actions)
         self._active = np.flatnonzero(np.abs(movements).reshape(45, -1).max(1))
         surface = Scatter(

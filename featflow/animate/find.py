@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 
+MAX_REST = float(np.radians(45))
+"""Head angle of a still, in radians, beyond which a larger one is not believed."""
+
 _HINT = "use a photo of one face, or pass rig= with 68 landmarks, as for drawings"
 
 
-def find_landmarks(
-    image: Image, detector: Detector | None = None, source: str = "image"
-) -> NDArray[np.float64]:
-    """The 68 landmarks of the largest face, (68, 2) continuous pixels.
+def find_rig(image: Image, detector: Detector | None = None, source: str = "image") -> Rig:
+    """A rig for the largest face of a still: its 68 landmarks, and its head angles if known.
 
     Args:
-        image: (H, W, 3) RGB or (H, W, 4) BGRA uint8; what is transparent is seen as white.
+        image: (H, W, 4) BGRA uint8; what is transparent is seen as white.
         detector: finds it; featflow's default detector if None.
         source: what errors call the picture.
 
@@ -36,27 +37,22 @@ def find_landmarks(
     if detector is None:
         from featflow.detector import Detector
 
-        detector = Detector(pose=None, mode="sequential", device="cpu")
+        detector = Detector(mode="sequential", device="cpu")
     table: Any = detector.detect([_on_white(image)], progress_bar=False)
     faces = table[table["FaceScore"] > 0]
     if not len(faces):
         raise InputError(source, "no face was found", _HINT)
     area = faces["FaceRectWidth"] * faces["FaceRectHeight"]
-    points: NDArray[np.float64] = Track(faces.loc[[area.idxmax()]]).landmarks()[0]
+    track = Track(faces.loc[[area.idxmax()]])
+    points = track.landmarks()[0]
     if not np.isfinite(points).all():
         raise InputError(source, "the face has no landmarks", _HINT)
-    return points
+    rest = np.nan_to_num([track.column("Pitch")[0], track.column("Yaw")[0]])
+    rest = np.clip(rest, -MAX_REST, MAX_REST)
+    return Rig(points, (image.shape[0], image.shape[1]), {}, (float(rest[0]), float(rest[1])))
 
 
 def _on_white(image: Image) -> Image:
-    if image.shape[2] == 3:
-        return image
     alpha = image[..., 3:].astype(np.float32) / 255
     rgb = cv2.cvtColor(image, cv2.COLOR_BGRA2RGB).astype(np.float32)
     return np.asarray(np.rint(rgb * alpha + 255 * (1 - alpha)), np.uint8)
-
-
-def find_rig(image: Image, detector: Detector | None = None, source: str = "image") -> Rig:
-    """A rig for a still, see :func:`find_landmarks`."""
-    points = find_landmarks(image, detector, source)
-    return Rig(points, (image.shape[0], image.shape[1]))

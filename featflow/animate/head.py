@@ -65,33 +65,49 @@ class Head:
         points: (..., 2) face coordinates of the points.
         depth: (...,) face units in front of the turning axis.
         weight: (...,) 1 on the face, 0 where the head's turn does not reach.
+        rest: pitch and yaw of the head in the still, radians.
     """
 
     frame: FaceFrame
     points: Floats
     depth: Floats
     weight: Floats
+    rest: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
-    def at(cls, frame: FaceFrame, landmarks: Floats, pixels: Floats) -> Head:
-        """Head sampled at ``pixels`` (..., 2), continuous."""
+    def at(
+        cls, frame: FaceFrame, landmarks: Floats, pixels: Floats, rest: tuple[float, float]
+    ) -> Head:
+        """Head sampled at ``pixels`` (..., 2), continuous.
+
+        Args:
+            frame: coordinates of the face.
+            landmarks: (68, 2) continuous pixels.
+            pixels: where to sample.
+            rest: pitch and yaw of the head in the still, radians.
+        """
         places = np.concatenate([frame.from_pixels(landmarks), _SKULL[:, :2]])
         values = np.concatenate([depth68(), _SKULL[:, 2]])
         points = frame.from_pixels(pixels)
-        surface = Scatter(places, width=0.4, smoothing=0.02)
+        surface = Scatter(places, width=0.4, smoothing=0.005)
         depth = surface.weights(points) @ surface.solve(values[:, None])
         radius = np.linalg.norm((points - _CENTRE) / _RADIUS, axis=-1)
-        return cls(frame, points, depth[..., 0], 1 - smoothstep(1.0, _REACH, radius))
+        return cls(frame, points, depth[..., 0], 1 - smoothstep(1.0, _REACH, radius), rest)
 
     def turned(self, pitch: float, roll: float, yaw: float) -> Floats:
         """Displacement in pixels (..., 2) by a turn of the head, angles in radians."""
-        turn = rotation_from_angles(pitch, 0.0, yaw)
+        # Angles add to those of the still; roll is already level in face coordinates.
+        up, right = self.rest
+        now = rotation_from_angles(up + pitch, roll, right + yaw)
+        turn = now @ rotation_from_angles(up, 0.0, right).T
         x, y = np.moveaxis(self.points - _TURN_PIVOT, -1, 0)
         seen_x = turn[0, 0] * x - turn[0, 1] * y + turn[0, 2] * self.depth
         seen_y = -turn[1, 0] * x + turn[1, 1] * y - turn[1, 2] * self.depth
-        place = np.stack([seen_x, seen_y], -1) + _TURN_PIVOT - _TILT_PIVOT
-        # Tilting to the character's right turns the picture of the head anticlockwise.
+        # The head turns about its middle, which a tilt carries around the neck. Tilting to the
+        # character's right turns the picture of the head anticlockwise.
         cos, sin = np.cos(roll), np.sin(roll)
-        tilted = place @ np.array([[cos, -sin], [sin, cos]]) + _TILT_PIVOT
-        shift = (tilted - self.points) * self.weight[..., None]
+        arm = _TURN_PIVOT - _TILT_PIVOT
+        middle = _TILT_PIVOT + arm @ np.array([[cos, -sin], [sin, cos]])
+        moved = np.stack([seen_x, seen_y], -1) + middle
+        shift = (moved - self.points) * self.weight[..., None]
         return self.frame.vectors_to_pixels(shift)

@@ -138,7 +138,7 @@ def prepare(still: str | Path, rig: Rig | None = None) -> tuple[Image, Rig]:
     square, points = fit_still(image, rig.landmarks)
     if points is None:
         raise OptionError("a rig has landmarks")
-    return square, Rig(points, (square.shape[0], square.shape[1]), rig.actions)
+    return square, Rig(points, (square.shape[0], square.shape[1]), rig.actions, rig.rest)
 
 
 def animate_file(

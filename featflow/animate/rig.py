@@ -32,11 +32,13 @@ class Rig:
         actions: pose name to (68, 2) movement of the landmarks at the value 1, in units of the
             outer eye distance, x to the image right along the eye line and y down; these
             replace the built-in movements of the same name.
+        rest: pitch and yaw of the head in the still, radians; turns are relative to them.
     """
 
     landmarks: Floats
     size_px: tuple[int, int]
     actions: Mapping[str, Floats] = field(default_factory=dict)
+    rest: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         points = np.array(self.landmarks, np.float64)
@@ -58,6 +60,8 @@ class Rig:
             )
         for name, movement in self.actions.items():
             _check_action(name, movement)
+        if not np.abs(self.rest).max() < np.pi / 3:
+            raise ArrayError("rig rest", f"is {self.rest}", "give pitch and yaw below 60 degrees")
         points.setflags(write=False)
         object.__setattr__(self, "landmarks", points)
 
@@ -73,6 +77,7 @@ class Rig:
                 "schema": SCHEMA,
                 "size_px": list(self.size_px),
                 "landmarks": self.landmarks.tolist(),
+                "rest": list(self.rest),
                 "actions": {n: np.asarray(a).tolist() for n, a in self.actions.items()},
             },
             indent=1,
@@ -91,13 +96,15 @@ class Rig:
             raise InputError(source, f"is not JSON: {error}") from error
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             raise InputError(source, f"is not a rig: no schema {SCHEMA!r}", "save one with Rig")
-        unknown = content.keys() - {"schema", "size_px", "landmarks", "actions"}
+        unknown = content.keys() - {"schema", "size_px", "landmarks", "actions", "rest"}
         if unknown:
             raise InputError(source, f"has unknown entries {sorted(unknown)}", "remove them")
         try:
             height, width = (int(side) for side in content["size_px"])
             actions = {n: np.array(a, np.float64) for n, a in content.get("actions", {}).items()}
-            return cls(np.array(content["landmarks"], np.float64), (height, width), actions)
+            pitch, yaw = (float(angle) for angle in content.get("rest", (0.0, 0.0)))
+            points = np.array(content["landmarks"], np.float64)
+            return cls(points, (height, width), actions, (pitch, yaw))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(source, f"is not a usable rig: {error}") from error
 

@@ -122,7 +122,7 @@ def fit_rig(table: Any, rig: Rig, person: str | None = None, ridge: float = 1e-3
             actions[f"{stem}_left"] = _only(movement, MIRROR_68[_RIGHT])
         else:
             actions[stem] = movement
-    return Rig(rig.landmarks, rig.size_px, actions)
+    return Rig(rig.landmarks, rig.size_px, actions, rig.rest)
 
 
 def _only(movement: Floats, points: NDArray[np.int64]) -> Floats:

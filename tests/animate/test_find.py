@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from featflow.animate import get_core
-from featflow.animate.find import find_landmarks, find_rig
+from featflow.animate.find import find_rig
 from featflow.animate.pose import neutral
 from featflow.datasets import sample_photo
 from featflow.errors import InputError, WeightsError
@@ -28,22 +28,29 @@ def face(points, size, score=0.9):
 
 def test_the_largest_face_is_taken(landmarks, still):
     detector = Known([face(landmarks + 9, 50), face(landmarks, 90), face(landmarks + 5, 70)])
-    np.testing.assert_array_equal(find_landmarks(still, detector), landmarks)
-    assert find_rig(still, detector).size_px == (512, 512)
+    rig = find_rig(still, detector)
+    np.testing.assert_array_equal(rig.landmarks, landmarks)
+    assert rig.size_px == (512, 512)
+    assert rig.rest == (0.0, 0.0)
+
+
+def test_the_heads_angles_in_the_still_are_kept(landmarks, still):
+    detector = Known([face(landmarks, 90) | {"Pitch": -0.1, "Yaw": 0.2, "Roll": 0.05}])
+    assert find_rig(still, detector).rest == (-0.1, 0.2)
 
 
 def test_the_detector_sees_rgb_on_white(landmarks, cutout):
     image = cutout.copy()
     image[300, 250] = (10, 20, 200, 255)
     detector = Known([face(landmarks, 90)])
-    find_landmarks(image, detector)
+    find_rig(image, detector)
     assert detector.seen[300, 250].tolist() == [200, 20, 10]
     assert detector.seen[0, 0].tolist() == [255, 255, 255]  # green hides under the transparency
 
 
 def test_a_photo_without_a_face_names_the_fix(landmarks, still):
     with pytest.raises(InputError, match=r"no face was found.*rig="):
-        find_landmarks(still, Known([face(landmarks * np.nan, np.nan, score=0.0)]))
+        find_rig(still, Known([face(landmarks * np.nan, np.nan, score=0.0)]))
 
 
 def test_featflows_own_nodes_find_the_rig_of_the_portrait():
