@@ -115,19 +115,17 @@ def get_core(
     )  # fmt: skip
     if use_tensorrt:
         ignored["use_tensorrt"] = "featflow has no TensorRT; torch runs THA3, OpenCV the rest"
-    between = None
-    if use_interpolation:
+    between: Interpolator | None = None
+    if use_interpolation and rife_weights is not None:
+        half = interpolation_half
+        between = _rife(rife_weights, interpolation_scale, device_id, half, ignored)
+    elif use_interpolation:
         between = _interpolator(interpolator, interpolation_scale, source)
-        if rife_weights is not None:
-            between = _rife(
-                rife_weights, interpolation_scale, device_id, interpolation_half, ignored
-            )
     _report(ignored, strict)
     cacher = None
     if use_cacher:
-        cacher = FrameCache(
-            _store(cacher_on_database, cacher_db_path, cacher_ram_size, cacher_db_size), codec
-        )
+        store = _store(cacher_on_database, cacher_db_path, cacher_ram_size, cacher_db_size)
+        cacher = FrameCache(store, codec)
     return AnimationCore(
         source,
         cacher=cacher,
