@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from featflow import __version__
+from featflow.animate import cli as animate
 from featflow.cli import detect, evaluate, info, nodes, training
 from featflow.cli.codes import DONE
 
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (detect, nodes, training, evaluate, info):
+for part in (detect, animate, nodes, training, evaluate, info):
     part.register(app)
 
 

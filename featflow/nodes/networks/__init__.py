@@ -33,7 +33,9 @@ _NETWORKS = {
 
 def network_names() -> tuple[str, ...]:
     """Names that :func:`network` knows, in alphabetical order."""
-    return tuple(sorted(_NETWORKS))
+    from featflow.animate.tha3 import LAYOUTS
+
+    return tuple(sorted({*_NETWORKS, *LAYOUTS}))
 
 
 def network(layout_name: str) -> nn.Module:
@@ -50,8 +52,12 @@ def network(layout_name: str) -> nn.Module:
     Raises:
         UnknownNodeError: no network has that name; the message lists those that exist.
     """
+    from featflow.animate import tha3
+
+    if layout_name in tha3.LAYOUTS:
+        return tha3.network(layout_name)
     if layout_name not in _NETWORKS:
-        raise UnknownNodeError("network", layout_name, _NETWORKS)
+        raise UnknownNodeError("network", layout_name, network_names())
     module, name = _NETWORKS[layout_name]
     built: nn.Module = getattr(import_module(f"{__name__}.{module}"), name)()
     return built.eval()
