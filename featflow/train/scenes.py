@@ -126,6 +126,8 @@ class SceneComposer:
         smallest: faces below this many pixels are uncertain.
         hard: how often scenes are crowds and hold what looks like a face and is none: lettering,
             drawings, and bodies, hands, ears and hair cut from between the faces; 0..1.
+        negatives: part of the scenes that hold no face.
+        crowd_size: heads in a crowd, about, at the most.
     """
 
     context: Sequence[Photo]
@@ -133,6 +135,8 @@ class SceneComposer:
     empty: Sequence[Image]
     smallest: float = 9.0
     hard: float = 0.0
+    negatives: float = 0.10
+    crowd_size: int = 60
 
     def __post_init__(self) -> None:
         for name in ("context", "portraits", "empty"):
@@ -148,7 +152,7 @@ class SceneComposer:
             scene = self.tiles(rng, height, width)
         elif kind < 0.65:
             scene = self.single(rng, height, width)
-        elif kind < 0.90:
+        elif kind < 1.0 - self.negatives:
             scene = self.pasted(rng, height, width)
         else:
             scene = Scene(self.background(rng, height, width))
@@ -301,7 +305,7 @@ class SceneComposer:
         far = float(np.exp(rng.uniform(np.log(11.0), np.log(40.0))))
         growth, spacing = rng.uniform(1.05, 1.5), rng.uniform(0.9, 1.6)
         y, size = height * rng.uniform(0.05, 0.5), far
-        while y < height + size / 2 and len(scene.boxes) < 60:
+        while y < height + size / 2 and len(scene.boxes) < self.crowd_size:
             x = rng.uniform(-0.5, 0.5) * size
             while x < width + size / 2:
                 target = np.array([x, y]) + rng.normal(0, 0.12 * size, 2)

@@ -36,15 +36,20 @@ CANVASES = ((256, 256), (320, 320), (320, 320), (448, 448), (640, 640))
 CALIBRATION_PHOTOS = 700
 
 
+DATA_OPTIONS = ("hard", "negatives", "crowd_size")
+"""Keys of ``[data]`` besides ``root``: fields of :class:`SceneComposer`."""
+
+
 class FaceTask:
     """Network, data and loss of ``face/tiny``."""
 
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
-        root = data_root(recipe, "hard")
+        root = data_root(recipe, *DATA_OPTIONS)
         self.pixels = recipe.optim.batch_size * 320 * 320
         self.model: nn.Module = channels_last(build_model(recipe, FaceNet))
-        self.composer = replace(composer(root, "train"), hard=float(recipe.data.get("hard", 0.0)))
+        options = {name: recipe.data[name] for name in DATA_OPTIONS if name in recipe.data}
+        self.composer = replace(composer(root, "train"), **options)
         self.val = composer(root, "val", held_out=True)
         self.data_version = f"labels.parquet {LabelledFaces.open(root).version}"
 
