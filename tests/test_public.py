@@ -39,7 +39,7 @@ def test_import_brings_in_no_heavy_library():
         "sklearn",
         "pyarrow",
     ]
-    code = f"import sys, featflow; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, featflow; print(sorted(set({heavy!r}) & set(sys.modules)))"
     assert fresh(code).strip() == "[]"
 
 

@@ -176,6 +176,15 @@ def test_columns_types_and_provenance(make):
     assert found.identities.equals(found["Identity"])
 
 
+def test_the_table_has_the_same_as_a_method(make):
+    table, _ = clip(make)
+    ours = table.compute_identities(0.6, "connected", track=False)
+    assert ours.equals(compute_identities(table, 0.6, "connected", track=False))
+    assert table.compute_identities().equals(compute_identities(table))
+    with pytest.raises(TypeError, match="thresh"):
+        table.compute_identities(thresh=0.6)
+
+
 def test_frames_without_a_face_stay(make):
     vectors = np.array([[1.0, 0], [NAN, NAN], [1.0, 0]])
     fex = make.table(vectors, range(3), [[0, 0, 9, 9], [NAN] * 4, [0, 0, 9, 9]], scores=[1, 0, 1])

@@ -6,7 +6,7 @@ import collections
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featflow.errors import OptionError, SchemaError
@@ -104,6 +104,7 @@ def test_a_table_without_boxes_is_refused(make):
 pairs = st.lists(st.tuples(st.integers(-1, 4), st.integers(-1, 3)), max_size=40)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_the_vote_against_a_counter(rows):
     labels, tracks = (np.array(c, int) for c in (zip(*rows, strict=True) if rows else ([], [])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import pairwise
@@ -28,6 +28,7 @@ def test_rows_that_point_nowhere_are_left_out(bad):
     np.testing.assert_array_equal(unit, np.eye(2))
 
 
+@settings(deadline=None)
 @given(arrays(np.float64, (4, 3), elements=st.floats(-1e300, 1e300)))
 def test_any_finite_row_but_zero_becomes_a_unit_vector(values):
     unit, usable = unit_rows(values)
