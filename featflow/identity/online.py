@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from featflow.errors import OptionError
 from featflow.identity.vectors import ROUNDING, Floats, check_threshold, unit_rows
 
-_BLOCK_NUMBERS = 32768
-"""Numbers in a block of faces. Larger blocks make better matrix products, and more centres that
-each face must look up again."""
+_BLOCK = 256
+"""Faces in a block. Larger blocks make better matrix products, and more centres that each face
+must look up again."""
 _TABLE = 1 << 24
 """Most similarities held at once."""
 
@@ -67,9 +67,8 @@ class Gallery:
         labels = np.empty(len(unit), np.int64)
         start = 0
         while start < len(unit):
-            block = max(8, _BLOCK_NUMBERS // unit.shape[1])
-            self._make_room(block, unit.shape[1])
-            stop = start + min(block, max(1, _TABLE // max(1, self._count)))
+            self._make_room(_BLOCK, unit.shape[1])
+            stop = start + min(_BLOCK, max(1, _TABLE // max(1, self._count)))
             labels[start:stop] = _Block(self, unit[start:stop]).labels()
             start = stop
         return labels
