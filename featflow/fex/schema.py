@@ -303,7 +303,7 @@ IDENTITY = Group(
     "identity",
     (
         Column("Identity", "", -_INF, _INF, "Person_1, Person_2, ..., Unknown, or missing.", "str"),
-        Column("IdentityScore", "probability", 0, 1, "Confidence in the label."),
+        Column("IdentityScore", "0..1", 0, 1, "Cosine similarity with the person's other faces."),
     ),
     "",
     "Who it is.",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.axes import Axes
 
+    from featflow.identity.compute import Method
+
 __all__ = ["Fex"]
 
 
@@ -168,6 +170,19 @@ class Fex(pd.DataFrame):
         from featflow.fex.arrow import from_polars
 
         return from_polars(table, meta)
+
+    def compute_identities(
+        self, threshold: float | None = None, method: Method = "gallery", **options: Any
+    ) -> Fex:
+        """Find which faces are the same person; a new table with ``Identity`` and its score.
+
+        See :func:`featflow.identity.compute_identities` for the arguments.
+        """
+        from featflow.identity import compute_identities
+        from featflow.identity.vectors import DEFAULT_THRESHOLD
+
+        limit = DEFAULT_THRESHOLD if threshold is None else threshold
+        return compute_identities(self, limit, method, **options)
 
     def plot_detections(self, *args: Any, **kwargs: Any) -> list[Axes]:
         """Draw boxes, points and pose axes on the frames.

@@ -1,0 +1,24 @@
+"""Who is who over time: grouping embeddings, tracking faces, enrolled people, filters."""
+
+from featflow.identity.compute import Identities, compute_identities
+from featflow.identity.filters import filter_faces, filter_people, mark
+from featflow.identity.linkage import Seriation, seriate
+from featflow.identity.online import Gallery
+from featflow.identity.reference import ReferenceGallery, enroll, names_from_paths
+from featflow.identity.tracking import track_faces, vote
+
+__all__ = [
+    "Gallery",
+    "Identities",
+    "ReferenceGallery",
+    "Seriation",
+    "compute_identities",
+    "enroll",
+    "filter_faces",
+    "filter_people",
+    "mark",
+    "names_from_paths",
+    "seriate",
+    "track_faces",
+    "vote",
+]
