@@ -14,9 +14,8 @@ from torch import Tensor
 
 from featflow.errors import ArrayError, OptionError
 from featflow.geometry.landmarks import MIRROR_68
-from featflow.train import warping
+from featflow.train import colour_tables, warping
 from featflow.train.clahe import clahe
-from featflow.train.colour import lab_to_rgb, linear_to_xyz, srgb_to_linear, xyz_to_lab
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +163,8 @@ class ImageAugmentation:
         pictures = self.color_adjust(images)
         matrix, flipped = self.transform(len(images))
         back = warping.inverse(matrix)
-        pixels = warping.pixel_centres(self.options.size)
         layers = pictures if masks is None else torch.cat([pictures, _unit(masks)], 1)
-        seen = warping.sample(layers, warping.carry(back, pixels.expand(len(images), -1, -1, -1)))
+        seen = warping.sample(layers, warping.affine_field(back, self.options.size))
         moved = self._moved(matrix, flipped, points)
         field = self.warp(len(images), moved, self._moved(matrix, flipped, near))
         # The input is looked up in the original once, through both maps: less blur than two.
@@ -184,16 +182,16 @@ class ImageAugmentation:
             images: (N, S, S, 3) uint8 RGB.
         """
         options = self.options
-        light = _LIGHT[images.permute(0, 3, 1, 2).int()]
-        lab = xyz_to_lab(linear_to_xyz(light))
+        lab = colour_tables.bytes_to_lab(images)
         most = torch.tensor([options.lightness, options.colour, options.colour])
         amount = self._uniform(len(images), 3) * most
         low = torch.tensor([0.0, -128.0, -128.0])[:, None, None]
         high = torch.tensor([100.0, 127.0, 127.0])[:, None, None]
         amount = amount[..., None, None]
-        lab = lab + torch.where(amount > 0, amount * (high - lab), amount * (lab - low))
+        end = torch.where(amount > 0, high, low)
+        lab = lab * (1 - amount.abs()) + amount.abs() * end
         self._equalise(lab)
-        return lab_to_rgb(lab)
+        return colour_tables.lab_to_rgb(lab)
 
     def _equalise(self, lab: Tensor) -> None:
         """CLAHE on L* of some pictures, in place; those with equally many tiles together."""
@@ -282,9 +280,6 @@ class NearLandmarks:
         """One of the nearest for each row (B,), (B, P, 2)."""
         pick = torch.randint(self.nearest.shape[1], (len(rows),), generator=generator)
         return self.other[self.nearest[rows, pick]]
-
-
-_LIGHT = srgb_to_linear(torch.arange(256) / 255)
 
 
 def _unit(masks: Tensor) -> Tensor:

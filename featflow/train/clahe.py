@@ -32,13 +32,14 @@ def clahe(grey: Tensor, tiles: int, clip: float = 2.0) -> Tensor:
     tables = _tables(padded, tiles, clip)
     rows = _blend(height, padded.shape[-2] // tiles, tiles)
     columns = _blend(width, padded.shape[-1] // tiles, tiles)
-    value = grey.long()
-    picture = torch.arange(len(grey))[:, None, None] * tiles**2
+    picture = torch.arange(len(grey), dtype=torch.int32)[:, None, None] * tiles**2
+    value = grey.int() + picture * _LEVELS
     out = torch.zeros(grey.shape)
     for row, part_y in rows:
         for column, part_x in columns:
-            tile = picture + row[:, None] * tiles + column
-            out += tables.take(tile * _LEVELS + value) * part_y[:, None] * part_x
+            tile = ((row[:, None] * tiles + column) * _LEVELS).int()
+            seen = tables.flatten().index_select(0, (value + tile).flatten())
+            out.addcmul_(seen.reshape(grey.shape), part_y[:, None] * part_x)
     return out.round_().clamp_(0, 255).byte()
 
 

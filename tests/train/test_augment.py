@@ -97,8 +97,8 @@ def test_nothing_chosen_changes_nothing():
     masks = (255 * torch.rand(4, 2, SIZE, SIZE)).byte()
     out = augmentation()(images, masks, face())
     wanted = images.permute(0, 3, 1, 2) / 255
-    assert torch.allclose(out.targets, wanted, atol=2e-3)
-    assert torch.allclose(out.inputs, wanted, atol=2e-3)
+    assert torch.allclose(out.targets, wanted, atol=1 / 255)
+    assert torch.allclose(out.inputs, wanted, atol=1 / 255)
     assert torch.allclose(out.masks, masks / 255, atol=1e-4)
     assert torch.allclose(out.points, face(), atol=1e-4)
 
@@ -205,7 +205,7 @@ def test_contrast_is_equalised_on_lightness_of_the_part_it_says():
         grey = (one[:, 0] * 2.55).round().clamp(0, 255).byte()
         one[:, 0] = clahe(grey, tiles) / 2.55
         options.append((lab_to_rgb(one)[0] - got[row]).abs().max().item())
-    assert min(options) < 1e-2
+    assert min(options) < 2.5e-2  # a pixel may fall into the next of 256 levels
 
 
 def test_a_picture_is_warped_towards_the_landmarks_of_another():

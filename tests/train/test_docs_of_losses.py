@@ -1,14 +1,18 @@
-"""The examples of docs/training-losses.md run as they stand."""
+"""The examples of the pages on losses and augmentation run as they stand."""
 
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "training-losses.md"
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_examples_run(capsys, monkeypatch, tmp_path):
+@pytest.mark.parametrize("page", ["training-losses.md", "training-augmentation.md"])
+def test_the_examples_run(page, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 3
-    exec(compile("\n".join(blocks), str(PAGE), "exec"), {})
-    assert "torch.Size([4])" in capsys.readouterr().out
+    text = (DOCS / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) >= 2
+    exec(compile("\n".join(blocks), page, "exec"), {})
+    assert "torch.Size([" in capsys.readouterr().out
