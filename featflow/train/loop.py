@@ -18,8 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from featflow.errors import TrainingError
+from featflow.train.average import copy_state, early_decay, follow
 from featflow.train.checkpoint import NAME, load_checkpoint, save_checkpoint, start_from
+from featflow.train.optim import decay_groups
 from featflow.train.recipe import Optim, Recipe
+from featflow.train.schedule import Schedule
 from featflow.train.task import Finishing, Task
 
 log = logging.getLogger("featflow.train")
@@ -49,7 +52,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             decay_groups(task.model, optim.weight_decay), lr=optim.lr, betas=(0.9, 0.99)
         )
-        self.average = {k: v.detach().clone() for k, v in task.model.state_dict().items()}
+        self.average = copy_state(task.model)
         self.step = 0
         self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
@@ -105,7 +108,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.task.model.parameters(), optim.clip)
         if torch.isfinite(norm):
             self.optimiser.step()
-            self._update_average()
+            follow(self.average, self.task.model, early_decay(optim.ema, self.step))
             self._bad_in_a_row = 0
         else:
             self._skip_bad_step(buffers)
@@ -123,14 +126,14 @@ class Trainer:
             return {}
         with self._averaged() as model, torch.no_grad():
             found = self.task.finish(model)
-            self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
+            self.average = copy_state(model)
         return found
 
     @contextmanager
     def _averaged(self) -> Iterator[nn.Module]:
         """The model with its averaged weights, in evaluation mode, for the time of a block."""
         model = self.task.model
-        current = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        current = copy_state(model)
         model.load_state_dict(self.average)
         model.eval()
         try:
@@ -138,17 +141,6 @@ class Trainer:
         finally:
             model.load_state_dict(current)
             model.train()
-
-    def _update_average(self) -> None:
-        # Early on the average follows quickly, so that it never remembers the random start.
-        decay = min(self.recipe.optim.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.task.model.state_dict().items():
-                mean = self.average[name]
-                if mean.dtype.is_floating_point:
-                    mean.lerp_(value, 1 - decay)
-                else:
-                    mean.copy_(value)
 
     def _skip_bad_step(self, buffers: list[Tensor]) -> None:
         self._bad_in_a_row += 1
@@ -180,20 +172,7 @@ class Trainer:
 
 def learning_rate(optim: Optim, step: int) -> float:
     """Linear warm-up, then half a cosine down to ``lr_end`` of the peak."""
-    if step < optim.warmup:
-        return optim.lr * (step + 1) / optim.warmup
-    part = (step - optim.warmup) / max(1, optim.steps - optim.warmup)
-    low = optim.lr * optim.lr_end
-    return low + (optim.lr - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, part)))
-
-
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups that leave biases and other one-dimensional weights undecayed."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    return optim.lr * Schedule("cosine", optim.steps, optim.warmup, optim.lr_end).factor(step)
 
 
 def prefetch(

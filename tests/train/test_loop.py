@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from featflow.errors import TrainingError
-from featflow.train.loop import Trainer, decay_groups, learning_rate, prefetch
+from featflow.train.loop import Trainer, learning_rate, prefetch
+from featflow.train.optim import decay_groups
 from featflow.train.recipe import Optim
 
 

@@ -20,6 +20,7 @@ from featflow.geometry.warp import warp
 from featflow.nodes._layers import channels_last
 from featflow.nodes.landmark.tiny.network import LandmarkNet
 from featflow.nodes.landmark.tiny.node import CROP, SPEC
+from featflow.train.losses import wing_loss
 from featflow.train.photometric import Rng, cover, degrade, relight
 from featflow.train.recipe import Recipe, build_model, data_root
 from featflow.train.task import Terms
@@ -171,14 +172,6 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         "points": torch.from_numpy(points),
         "interocular": torch.tensor([float(s["interocular"]) for s in samples]),
     }
-
-
-def wing_loss(error: Tensor, width: float = 0.15, curvature: float = 0.03) -> Tensor:
-    """Wing loss (Feng et al. 2018): like a logarithm near zero, linear beyond ``width``."""
-    size = error.abs()
-    offset = width - width * np.log(1 + width / curvature)
-    near = width * torch.log1p(size / curvature)
-    return torch.where(size < width, near, size - offset).mean()
 
 
 def build_task(recipe: Recipe) -> LandmarkTask:
