@@ -29,8 +29,36 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "landmarks": (68, 2),
     "landmark_score": (),
     "pose": (6,),
+    "keep": (),
+    "filter_reason": (),
 }
 """Shape of one face's value in the fields that featflow's own nodes exchange."""
+
+UNMARKED: dict[str, NDArray[Any]] = {
+    "keep": np.array(True),
+    "filter_reason": np.array("", object),
+}
+"""Value and dtype of the fields of a face that no filter has judged: it is kept."""
+
+
+def absent(
+    name: str,
+    count: int,
+    shape: tuple[int, ...] | None = None,
+    dtype: np.dtype[Any] | type = np.float32,
+) -> NDArray[Any]:
+    """Values of ``count`` faces that have none: unmarked, NaN, or 0 where NaN cannot be written.
+
+    Args:
+        name: field.
+        count: faces.
+        shape: of one face's value; the declared one if None.
+        dtype: of the field; marks have their own.
+    """
+    if name in UNMARKED:
+        return np.full(count, UNMARKED[name], UNMARKED[name].dtype)
+    fill = np.nan if np.dtype(dtype).kind in "fc" else 0
+    return np.full((count, *(SHAPES.get(name, ()) if shape is None else shape)), fill, dtype)
 
 
 @dataclass(slots=True)
@@ -160,10 +188,7 @@ class FaceBatch:
     @classmethod
     def empty(cls, fields: Iterable[str] = ("box", "score", "points5")) -> FaceBatch:
         """No faces, with the named fields present and empty."""
-        return cls(
-            np.zeros(0, np.int64),
-            {name: np.zeros((0, *SHAPES.get(name, ())), np.float32) for name in fields},
-        )
+        return cls(np.zeros(0, np.int64), {name: absent(name, 0) for name in fields})
 
     @property
     def box(self) -> Floats:
