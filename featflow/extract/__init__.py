@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featflow.extract.marks import Marks
+    from featflow.extract.rotate import RotationSearch, rotation_angles
     from featflow.extract.rules import (
         Rule,
         aligned_rules,
@@ -19,21 +20,25 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Marks": "marks",
+    "RotationSearch": "rotate",
     "Rule": "rules",
     "aligned_rules": "rules",
     "distance_rule": "rules",
     "order_rule": "rules",
     "roll_rule": "rules",
+    "rotation_angles": "rotate",
     "scale_rule": "rules",
     "size_rule": "rules",
 }
 __all__ = [
     "Marks",
+    "RotationSearch",
     "Rule",
     "aligned_rules",
     "distance_rule",
     "order_rule",
     "roll_rule",
+    "rotation_angles",
     "scale_rule",
     "size_rule",
 ]
