@@ -6,7 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featflow.extract.light import Normalised, normalise
     from featflow.extract.marks import Marks
+    from featflow.extract.realign import Realign
+    from featflow.extract.refeed import Refeed
     from featflow.extract.rotate import RotationSearch, rotation_angles
     from featflow.extract.rules import (
         Rule,
@@ -20,10 +23,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Marks": "marks",
+    "Normalised": "light",
+    "Realign": "realign",
+    "Refeed": "refeed",
     "RotationSearch": "rotate",
     "Rule": "rules",
     "aligned_rules": "rules",
     "distance_rule": "rules",
+    "normalise": "light",
     "order_rule": "rules",
     "roll_rule": "rules",
     "rotation_angles": "rotate",
@@ -32,10 +39,14 @@ _HOME = {
 }
 __all__ = [
     "Marks",
+    "Normalised",
+    "Realign",
+    "Refeed",
     "RotationSearch",
     "Rule",
     "aligned_rules",
     "distance_rule",
+    "normalise",
     "order_rule",
     "roll_rule",
     "rotation_angles",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featflow.errors import OptionError
 from featflow.extract.wrap import Wrapped
 from featflow.flow.batch import Batch, FaceBatch, FrameBatch
+from featflow.flow.checks import checked_faces
 from featflow.flow.node import Node
 from featflow.geometry.similarity import apply, invert
 from featflow.geometry.warp import warp
@@ -156,10 +157,9 @@ class RotationSearch(Wrapped):
         }
         return faces.updated(carried)
 
-    def _wanted(self, batch: Batch, faces: Any) -> FaceBatch:
+    def _wanted(self, batch: Batch, result: Any) -> FaceBatch:
         """Faces that the run will keep; a weaker one must not end the search."""
-        if not isinstance(faces, FaceBatch):
-            raise OptionError(f"{self.node.id} returned {type(faces).__name__}, not faces")
+        faces = checked_faces(self.node, batch, result)
         return faces[np.flatnonzero(faces.score >= batch.min_score)]
 
 

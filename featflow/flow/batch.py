@@ -274,17 +274,25 @@ class Batch:
         """Crops of all faces by one rule, (N, size, size, 3) uint8 RGB, cut once and shared."""
         if rule not in self._crops:
             rows = self.frame_rows
-            to_original = np.zeros((len(rows), 2, 3))
-            to_original[:, 0, 0] = to_original[:, 1, 1] = 1.0 / self.frames.scales[rows]
-            matrices = compose(rule.matrices(self.faces), to_original)
+            matrices = compose(rule.matrices(self.faces), self.to_faces(rows))
             self._crops[rule] = warp_faces(
                 self.frames.images, rows, matrices, rule.size, rule.outside
             )
         return self._crops[rule]
 
+    def to_faces(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """From the working pixels of the frames ``rows`` to the faces' coordinates, (N, 2, 3)."""
+        to_original = np.zeros((len(rows), 2, 3))
+        to_original[:, 0, 0] = to_original[:, 1, 1] = 1.0 / self.frames.scales[rows]
+        return to_original
+
     def with_faces(self, faces: FaceBatch) -> Batch:
         """The same frames with other faces; crops of the old ones are forgotten."""
-        return Batch(self.frames, faces, self.min_score)
+        return replace(self, faces=faces, _crops={})
+
+    def with_crops(self, crops: Mapping[CropRule, NDArray[np.uint8]]) -> Batch:
+        """The same faces with some crops replaced; this batch keeps its own."""
+        return replace(self, _crops={**self._crops, **crops})
 
     def with_fields(self, fields: Mapping[str, NDArray[Any]]) -> Batch:
         """The same faces with fields added; crops stay valid and are kept."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featflow.errors import OptionError
@@ -68,6 +68,7 @@ def test_the_template_is_the_mean_of_photographs(shared: Path) -> None:
     np.testing.assert_allclose(inner.mean(0), TEMPLATE51, atol=0.004)
 
 
+@settings(deadline=None)
 @given(st.floats(-np.pi, np.pi), st.floats(0.1, 50), st.floats(-900, 900))
 def test_a_known_similarity_is_recovered(turn: float, scale: float, shift: float) -> None:
     c, s = scale * np.cos(turn), scale * np.sin(turn)
@@ -78,6 +79,7 @@ def test_a_known_similarity_is_recovered(turn: float, scale: float, shift: float
     np.testing.assert_allclose(compose(found, known), np.eye(2, 3), atol=1e-5)
 
 
+@settings(deadline=None)
 @given(ANGLE, ANGLE, ANGLE, st.floats(0.05, 90))
 def test_the_camera_of_a_turned_head_is_recovered(
     pitch: float, roll: float, yaw: float, scale: float
@@ -95,6 +97,7 @@ def test_frontal_offsets_are_those_of_face_extraction() -> None:
     np.testing.assert_allclose(centring_offsets(front, "head"), [[0, -0.235]], atol=5e-4)
 
 
+@settings(deadline=None)
 @given(st.floats(-0.4, 0.4), ANGLE, st.floats(-0.8, 0.8))
 def test_a_crop_is_centred_on_its_point_in_space(pitch: float, roll: float, yaw: float) -> None:
     points = seen(pitch, roll, yaw)
@@ -122,6 +125,7 @@ def test_padding_is_that_of_face_extraction() -> None:
     assert inside_head == pytest.approx({"face": 384, "legacy": 307.2})
 
 
+@settings(deadline=None)
 @given(st.integers(32, 1024), st.floats(0.4, 1.5))
 def test_padding_by_coverage(size: int, coverage: float) -> None:
     for centring, ratio in (("legacy", 0.375), ("face", 0.5), ("head", 0.625)):
@@ -129,6 +133,7 @@ def test_padding_by_coverage(size: int, coverage: float) -> None:
         assert abs(padding_px(size, centring, coverage) - formula) <= 0.5 + 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(8, 300), st.floats(0.3, 2.0))
 def test_the_unit_square_fills_the_core_of_a_legacy_crop(size: int, coverage: float) -> None:
     points = np.zeros((1, 68, 2))
