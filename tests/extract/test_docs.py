@@ -13,7 +13,8 @@ from featflow.geometry import centring, crop, similarity
 PAGE = (Path(__file__).parents[2] / "docs" / "extract.md").read_text(encoding="utf-8")
 HOMES = (
     featflow.extract, flow, realign, refeed, rotate, build, batch, node, session, centring,
-    crop, crop.CropRule, similarity, session.Session, batch.Batch, batch.FrameBatch, node.Node, flow.Flow,
+    crop, crop.CropRule, similarity, session.Session,
+    batch.Batch, batch.FrameBatch, node.Node, flow.Flow,
 )  # fmt: skip
 
 
