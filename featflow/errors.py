@@ -95,6 +95,10 @@ class StalledError(FeatflowError):
     """A stage of a flow made no progress for the set time."""
 
 
+class SessionError(FeatflowError, RuntimeError):
+    """A session of a flow was used after it ended, or in a way that it cannot follow."""
+
+
 class WeightsError(FeatflowError):
     """A weight file is missing, damaged, or belongs to another network."""
 

@@ -36,7 +36,8 @@ def fex_from_batches(
 
     One row a face, in the order of the batches. A frame without a face is one row with
     missing predictions and score 0. A frame that could not be read is one row whose score is
-    missing too, with ``Keep`` False and the reason in ``FilterReason``.
+    missing too, with ``Keep`` False and the reason in ``FilterReason``. Faces that have the
+    fields ``keep`` and ``filter_reason`` are marked as these say.
 
     Args:
         batches: one batch, or several in order; a frame that ends one and begins the next
@@ -108,6 +109,8 @@ def _assemble(
     source = _source_columns(frames, frame_of_row)
     texts = _text_columns(faces, wanted, has_face)
     decision = {"Keep": readable, "FilterReason": _texts(reasons, frame_of_row)}
+    if len(faces):
+        decision.update(_marks(faces, wanted, has_face, decision))
     parts = [pd.DataFrame(source), pd.DataFrame(block, columns=names)]
     table = pd.concat([*parts, pd.DataFrame({**texts, **decision})], axis=1)
     return table if not texts else table[list(_column_order(wanted, embedding))]
@@ -135,6 +138,22 @@ def _text_columns(
                     values[has_face] = faces.fields[field]
                 columns[name] = pd.array(values, dtype="str")
     return columns
+
+
+def _marks(
+    faces: FaceBatch,
+    wanted: frozenset[str],
+    has_face: NDArray[np.bool_],
+    columns: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Decision columns with the marks of the faces; a frame without a face keeps its own."""
+    marked = {}
+    for name, field in DECISION.single_fields.items():
+        if field in wanted:
+            values = np.array(columns[name], object)
+            values[has_face] = faces.fields[field]
+            marked[name] = pd.array(values, dtype=columns[name].dtype)
+    return marked
 
 
 def _texts(values: Sequence[str], rows: NDArray[np.int64]) -> Any:

@@ -320,6 +320,28 @@ IDENTITY_EMBEDDING = Group(
     family=Column("Identity_{}", "", -_INF, _INF, "Numbers of the identity vector, from 1."),
 )
 
+FILTER = Group(
+    "filter",
+    (
+        Column("FaceShare", "share", 0, _INF, "Box's longer side over the frame's shorter side."),
+        Column("AlignedOrder", "share", -_INF, _INF, "Space from eyes to mouth in the square."),
+        Column("AlignedScale", "share", 0, _INF, "Face crop's side over the frame's shorter side."),
+        Column("AlignedDistance", "share", 0, _INF, "Mean distance in x, y from the mean face."),
+        Column("AlignedRoll", "rad", -_PI, _PI, "Tilt of the points, signs as of `Roll`."),
+    ),
+    "",
+    "Numbers of filters; lengths count the unit square that the aligned inner face fills.",
+    single_fields=MappingProxyType(
+        {
+            "FaceShare": "face_share",
+            "AlignedOrder": "aligned_order",
+            "AlignedScale": "aligned_scale",
+            "AlignedDistance": "aligned_distance",
+            "AlignedRoll": "aligned_roll",
+        }
+    ),
+)
+
 DECISION = Group(
     "decision",
     (
@@ -330,6 +352,7 @@ DECISION = Group(
     ),
     "",
     "What filters decided; they mark rows and never delete them.",
+    single_fields=MappingProxyType({"Keep": "keep", "FilterReason": "filter_reason"}),
 )
 
 GROUPS: dict[str, Group] = {
@@ -345,6 +368,7 @@ GROUPS: dict[str, Group] = {
         GAZE,
         IDENTITY,
         IDENTITY_EMBEDDING,
+        FILTER,
         DECISION,
     )
 }

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from featflow.flow.node import InputSpec, Node
     from featflow.flow.rebatch import FLUSH
     from featflow.flow.runner import Flow
+    from featflow.flow.session import Session
 
 _HOME = {
     "Batch": "batch",
@@ -21,8 +22,19 @@ _HOME = {
     "Node": "node",
     "FLUSH": "rebatch",
     "Flow": "runner",
+    "Session": "session",
 }
-__all__ = ["FLUSH", "Batch", "FaceBatch", "Flow", "FrameBatch", "InputSpec", "Node", "order_nodes"]
+__all__ = [
+    "FLUSH",
+    "Batch",
+    "FaceBatch",
+    "Flow",
+    "FrameBatch",
+    "InputSpec",
+    "Node",
+    "Session",
+    "order_nodes",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,8 +29,36 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "landmarks": (68, 2),
     "landmark_score": (),
     "pose": (6,),
+    "keep": (),
+    "filter_reason": (),
 }
 """Shape of one face's value in the fields that featflow's own nodes exchange."""
+
+UNMARKED: dict[str, NDArray[Any]] = {
+    "keep": np.array(True),
+    "filter_reason": np.array("", object),
+}
+"""Value and dtype of the fields of a face that no filter has judged: it is kept."""
+
+
+def absent(
+    name: str,
+    count: int,
+    shape: tuple[int, ...] | None = None,
+    dtype: np.dtype[Any] | type = np.float32,
+) -> NDArray[Any]:
+    """Values of ``count`` faces that have none: unmarked, NaN, or 0 where NaN cannot be written.
+
+    Args:
+        name: field.
+        count: faces.
+        shape: of one face's value; the declared one if None.
+        dtype: of the field; marks have their own.
+    """
+    if name in UNMARKED:
+        return np.full(count, UNMARKED[name], UNMARKED[name].dtype)
+    fill = np.nan if np.dtype(dtype).kind in "fc" else 0
+    return np.full((count, *(SHAPES.get(name, ()) if shape is None else shape)), fill, dtype)
 
 
 @dataclass(slots=True)
@@ -160,10 +188,7 @@ class FaceBatch:
     @classmethod
     def empty(cls, fields: Iterable[str] = ("box", "score", "points5")) -> FaceBatch:
         """No faces, with the named fields present and empty."""
-        return cls(
-            np.zeros(0, np.int64),
-            {name: np.zeros((0, *SHAPES.get(name, ())), np.float32) for name in fields},
-        )
+        return cls(np.zeros(0, np.int64), {name: absent(name, 0) for name in fields})
 
     @property
     def box(self) -> Floats:
@@ -249,17 +274,25 @@ class Batch:
         """Crops of all faces by one rule, (N, size, size, 3) uint8 RGB, cut once and shared."""
         if rule not in self._crops:
             rows = self.frame_rows
-            to_original = np.zeros((len(rows), 2, 3))
-            to_original[:, 0, 0] = to_original[:, 1, 1] = 1.0 / self.frames.scales[rows]
-            matrices = compose(rule.matrices(self.faces), to_original)
+            matrices = compose(rule.matrices(self.faces), self.to_faces(rows))
             self._crops[rule] = warp_faces(
                 self.frames.images, rows, matrices, rule.size, rule.outside
             )
         return self._crops[rule]
 
+    def to_faces(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """From the working pixels of the frames ``rows`` to the faces' coordinates, (N, 2, 3)."""
+        to_original = np.zeros((len(rows), 2, 3))
+        to_original[:, 0, 0] = to_original[:, 1, 1] = 1.0 / self.frames.scales[rows]
+        return to_original
+
     def with_faces(self, faces: FaceBatch) -> Batch:
         """The same frames with other faces; crops of the old ones are forgotten."""
-        return Batch(self.frames, faces, self.min_score)
+        return replace(self, faces=faces, _crops={})
+
+    def with_crops(self, crops: Mapping[CropRule, NDArray[np.uint8]]) -> Batch:
+        """The same faces with some crops replaced; this batch keeps its own."""
+        return replace(self, _crops={**self._crops, **crops})
 
     def with_fields(self, fields: Mapping[str, NDArray[Any]]) -> Batch:
         """The same faces with fields added; crops stay valid and are kept."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,6 +62,9 @@ class Node(ABC):
     functions of their arguments and may run in three different threads; ``process`` alone
     touches the device. Nothing is loaded before :meth:`load`.
 
+    What is declared belongs to the class; a node that is made of other nodes or of options may
+    declare it for itself.
+
     Attributes:
         kind: slot that the node fills (``"face"``, ``"landmark"``, ...).
         name: name within the kind.
@@ -76,15 +79,15 @@ class Node(ABC):
             with a crop rule need not say so.
     """
 
-    kind: ClassVar[str]
-    name: ClassVar[str]
-    unit: ClassVar[Literal["frame", "face"]]
-    requires: ClassVar[tuple[str, ...]] = ()
-    provides: ClassVar[tuple[str, ...]]
+    kind: str
+    name: str
+    unit: Literal["frame", "face"]
+    requires: tuple[str, ...] = ()
+    provides: tuple[str, ...]
     spec: InputSpec = InputSpec()
     batch_size: int = 8
     shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
-    reads_frames: ClassVar[bool] = False
+    reads_frames: bool = False
 
     def __init__(self) -> None:
         self.device = torch.device("cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from threading import Condition, Lock
 from typing import Generic, TypeVar
@@ -111,17 +112,19 @@ class Ledger:
         self.nbytes = 0
         self.frames = 0
 
-    def acquire(self, nbytes: int) -> None:
+    def acquire(self, nbytes: int, timeout: float | None = None) -> None:
         """Let one frame in, waiting until there is room.
 
         Raises:
             Stopped: the run has ended.
+            TimeoutError: nothing left for ``timeout`` seconds.
         """
         with self._room:
             while (
                 self.nbytes >= self._max_bytes or self.frames >= self._max_frames
             ) and not self._control.stopped:
-                self._room.wait()
+                if not self._room.wait(timeout):
+                    raise TimeoutError
             if self._control.stopped:
                 raise Stopped
             self.nbytes += nbytes
@@ -133,3 +136,47 @@ class Ledger:
             self.nbytes -= nbytes
             self.frames -= frames
             self._room.notify()
+
+
+class Mailbox(Generic[Item]):
+    """A queue between a run and its caller, bounded by what the items weigh.
+
+    Args:
+        name: what passes through.
+        max_bytes, max_items: bound of what waits; passed by one item at most.
+    """
+
+    def __init__(self, name: str, max_bytes: int, max_items: int) -> None:
+        self._control = Control()
+        self._room = Ledger(max_bytes, max_items, self._control)
+        self._items: Channel[tuple[Item, int | None]] = Channel(name, sys.maxsize, self._control)
+
+    def put(self, item: Item, nbytes: int, timeout: float | None = None) -> None:
+        """Append, waiting for room.
+
+        Raises:
+            Stopped: the mailbox is closed.
+            TimeoutError: nothing was taken for ``timeout`` seconds.
+        """
+        self._room.acquire(nbytes, timeout)
+        self._items.put((item, nbytes))
+
+    def signal(self, item: Item) -> None:
+        """Append something that weighs nothing, and never wait."""
+        self._items.put((item, None))
+
+    def get(self) -> Item:
+        """Take the oldest item, waiting for one.
+
+        Raises:
+            Stopped: the mailbox is closed.
+        """
+        item, nbytes = self._items.get()
+        if nbytes is not None:
+            self._room.release(nbytes, 1)
+        return item
+
+    def close(self) -> None:
+        """Wake whoever waits, and let go of what nobody will take any more."""
+        self._control.stop()
+        self._items.clear()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from featflow.errors import OptionError
+from featflow.datasets.frame import Frame
+from featflow.errors import OptionError, SessionError, UnmetNeedsError
 from featflow.flow.batch import Batch
 from featflow.flow.clock import Clock
-from featflow.flow.graph import order_nodes
+from featflow.flow.desk import Engine
+from featflow.flow.graph import needs, order_nodes
 from featflow.flow.node import Node
 from featflow.flow.plan import Level, make_levels
-from featflow.flow.rebatch import Assembler, Feeder, FrameSource, Parcel, Signal
+from featflow.flow.rebatch import END, Assembler, Feeder, FrameSource, Parcel, Signal
+from featflow.flow.session import Session
 from featflow.flow.threads import ThreadedRun
 
 
@@ -66,6 +70,7 @@ class Flow:
         self._keep_images = keep_images
         self._limits: dict[str, int] = {}
         self._clocks: list[Clock] = []
+        self._session: weakref.ref[Session] | None = None
         self._check()
 
     @property
@@ -109,8 +114,36 @@ class Flow:
                 contract.
             StalledError: a stage made no progress for ``stall_seconds``.
         """
+        yield from self._run(frames, patient=False)
+
+    def open(self) -> Session:
+        """Run the nodes by hand: frames are put in one by one, batches taken out.
+
+        A flow has one open session at a time. Weights are read now.
+
+        Raises:
+            SessionError: a session of this flow is still open.
+        """
+        before = self._session() if self._session is not None else None
+        if before is not None and not before.ended:
+            raise SessionError(f"{self!r} has an open session; stop() or close() that one first")
+        self._load()
+        work = Engine(
+            run=lambda frames: self._run(frames, patient=True),
+            run_now=self._run_now,
+            run_node=self._run_node,
+        )
+        patience = None if self._stall_seconds is None else 2 * self._stall_seconds
+        session = Session(work, self._given, self._frame_batch, self._queue_bytes, patience)
+        self._session = weakref.ref(session)
+        return session
+
+    def _load(self) -> None:
         for node in self.nodes:
             node.load(node.device)
+
+    def _run(self, frames: FrameSource, patient: bool) -> Generator[Batch]:
+        self._load()
         levels = self._make_levels()
         if self._mode == "sequential" or not levels:
             yield from self._run_sequential(levels, frames)
@@ -122,7 +155,7 @@ class Flow:
         depth = self._frame_batch * (4 + 8 * len(levels))
         held = sum(self._hold_frames(self._level_size(level)) for level in self.levels)
         threaded = ThreadedRun(
-            levels, make_feeder, self._queue_bytes, depth + held, self._stall_seconds
+            levels, make_feeder, self._queue_bytes, depth + held, self._stall_seconds, patient
         )
         self._clocks = threaded.clocks
         yield from threaded.batches()
@@ -132,29 +165,49 @@ class Flow:
         stages = [stage for level in levels for stage in level.stages]
         self._clocks = [feeder.clock, *(level.clock for level in levels)]
         self._clocks += [clock for stage in stages for clock in stage.clocks]
-        assembler = Assembler()
         try:
-            for item in feeder.items():
-                for parcel in _through(levels, item):
-                    if not levels and not self._keep_images:
-                        parcel.batch = parcel.batch.released(images=True, keep_crops=())
-                    yield from assembler.push(parcel)
+            for batch in _assembled(levels, feeder.items()):
+                if not levels and not self._keep_images:
+                    batch = batch.released(images=True, keep_crops=())
+                yield batch
         finally:
             feeder.close()
+
+    def _run_now(self, item: Sequence[Frame] | Batch) -> Batch:
+        """One frame through all nodes, in the caller's thread."""
+        clocks = self._clocks  # those of the run beside which this one is answered
+        try:
+            return Batch.concat(list(self._run_sequential(self._make_levels(), [item])))
+        finally:
+            self._clocks = clocks
+
+    def _run_node(self, node_id: str, batch: Batch) -> Batch:
+        """One node on one batch, in the caller's thread."""
+        named = {node.id: node for node in self.nodes}
+        if node_id not in named:
+            raise OptionError(f"this flow has no node {node_id!r}; its nodes: {', '.join(named)}")
+        node = named[node_id]
+        missing = sorted(set(needs(node)) - batch.faces.fields.keys())
+        if missing:
+            raise UnmetNeedsError(f"{node_id} needs {missing}, which the faces given do not have")
+        levels = self._make_levels([[node]], keep_images=True)
+        return Batch.concat(list(_assembled(levels, [Parcel(batch), END])))
 
     def _make_feeder(self, frames: FrameSource, admit: Callable[[int], None]) -> Feeder:
         return Feeder(
             frames, self._frame_batch, self._hold_bytes, self._min_score, self._given, admit
         )
 
-    def _make_levels(self) -> list[Level]:
+    def _make_levels(
+        self, order: Sequence[Sequence[Node]] | None = None, keep_images: bool = False
+    ) -> list[Level]:
         return make_levels(
-            self.levels,
+            self.levels if order is None else order,
             self._size_of,
             self._hold_frames,
             self._hold_bytes,
             self._limits,
-            self._keep_images,
+            self._keep_images or keep_images,
         )
 
     def _size_of(self, node: Node) -> int:
@@ -192,6 +245,14 @@ class Flow:
         for node in self.nodes:
             if node.unit == "frame" and not {"box", "score"} <= set(node.provides):
                 raise OptionError(f"{node.id} finds faces and must provide 'box' and 'score'")
+
+
+def _assembled(levels: Sequence[Level], items: Iterable[Parcel | Signal]) -> Iterator[Batch]:
+    """Take a stream through all levels in this thread; whole frames come out."""
+    assembler = Assembler()
+    for item in items:
+        for parcel in _through(levels, item):
+            yield from assembler.push(parcel)
 
 
 def _through(levels: Sequence[Level], item: Parcel | Signal) -> Iterator[Parcel]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from featflow.errors import FeatflowError, NodeError
-from featflow.flow.batch import Batch, FaceBatch
+from featflow.flow.batch import Batch, FaceBatch, absent
 from featflow.flow.checks import checked_faces, checked_fields, describe
 from featflow.flow.clock import Clock
 from featflow.flow.node import Node
@@ -185,7 +185,7 @@ class NodeStage:
         return spread
 
     def _absent(self, name: str, count: int) -> NDArray[Any]:
-        """Values of faces that a node was not shown: NaN, or 0 where NaN cannot be written."""
+        """Values of faces that a node was not shown, see :func:`featflow.flow.batch.absent`."""
         shape, dtype = self._rest.get(name, (self.node.shape_of(name), np.dtype(np.float32)))
         if shape is None:
             if count:
@@ -194,7 +194,7 @@ class NodeStage:
                     f"shape of {name!r}; add it to the node's shapes"
                 )
             shape = ()
-        return np.full((count, *shape), np.nan if dtype.kind in "fc" else 0, dtype)
+        return absent(name, count, shape, dtype)
 
     @contextmanager
     def _named(self, phase: str, batch: Batch) -> Iterator[None]:

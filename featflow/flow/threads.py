@@ -41,6 +41,8 @@ class ThreadedRun:
         make_feeder: builds the feeder, given the function that admits a frame.
         max_bytes, max_frames: budget of frames in flight.
         stall_seconds: see :class:`featflow.flow.runner.Flow`.
+        patient: the source may be silent for as long as it likes; only a stage that stays in
+            one call is a stall.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class ThreadedRun:
         max_bytes: int,
         max_frames: int,
         stall_seconds: float | None,
+        patient: bool = False,
     ) -> None:
         self._levels = levels
+        self._patient = patient
         self._stall_seconds = stall_seconds
         self._control = Control()
         # What follows keeps no reference to the run itself: pictures that are still in it when
@@ -209,8 +213,9 @@ class ThreadedRun:
     def _stop_if_stalled(self, no_progress: bool, began: float) -> None:
         assert self._stall_seconds is not None  # noqa: S101 - narrows the type
         now = perf_counter()
-        busy, name = max((now - (clock.since or now), clock.name) for clock in self.clocks)
-        if busy < self._stall_seconds and not no_progress:
+        watched = self.clocks[1:] if self._patient else self.clocks  # the first is the source
+        busy, name = max((now - (clock.since or now), clock.name) for clock in watched)
+        if busy < self._stall_seconds and (self._patient or not no_progress):
             return
         name = name if busy > 0 else "no stage is busy"
         self._control.fail(StalledError(self._report(name, max(busy, perf_counter() - began))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featflow.errors import OptionError
+from featflow.geometry.centring import EXTRACT_RATIOS, Centring, centred_matrices, expansion_of
 from featflow.geometry.similarity import umeyama
 from featflow.geometry.warp import Outside
 
@@ -59,7 +61,9 @@ class CropRule:
     Attributes:
         size: side of the crop in pixels.
         anchor: ``"box"`` cuts around the detection; ``"points5"`` turns and scales the face so
-            that its five points meet the template, falling back on the box where it has none.
+            that its five points meet the template, falling back on the box where it has none;
+            ``"landmarks"`` does so with brows, eyes, nose and mouth of the 68 points, and shows
+            nothing where they are unknown.
         expansion: for a box, side of the crop over the box's (see ``side``); for points, how many
             template squares the crop spans (1 is the recognition crop, 1.5 shows the chin).
         square: for a box only: False stretches the box's own width and height to the square.
@@ -67,15 +71,33 @@ class CropRule:
         outside: what lies beyond the frame.
         side: which length of a box a square crop follows; networks of several origins were
             trained on the shorter side or on the mean of both.
+        centring: for landmarks only: what lies in the middle, see
+            :mod:`featflow.geometry.centring`.
     """
 
     size: int
-    anchor: Literal["box", "points5"] = "box"
+    anchor: Literal["box", "points5", "landmarks"] = "box"
     expansion: float = 1.0
     square: bool = True
     shift_y: float = 0.0
     outside: Outside = "zero"
     side: Literal["longer", "shorter", "mean"] = "longer"
+    centring: Centring = "legacy"
+
+    @classmethod
+    def centred(
+        cls, size: int, centring: Centring, coverage: float = 1.0, outside: Outside = "zero"
+    ) -> CropRule:
+        """The rule of face extraction: by landmarks, with the padding of its centring.
+
+        Args:
+            size: side of the crop in pixels.
+            centring: ``"legacy"``, ``"face"`` or ``"head"``.
+            coverage: part of that crop's side that is wanted.
+            outside: what lies beyond the frame.
+        """
+        wide = expansion_of(centring, coverage)
+        return cls(size, "landmarks", wide, outside=outside, centring=centring)
 
     def __post_init__(self) -> None:
         if self.size < 1 or not self.expansion > 0:
@@ -84,22 +106,31 @@ class CropRule:
             )
         if self.side not in ("longer", "shorter", "mean"):
             raise OptionError(f"side is 'longer', 'shorter' or 'mean', got {self.side!r}")
+        if self.anchor not in _PLACED or self.centring not in EXTRACT_RATIOS:
+            raise OptionError(
+                f"a crop's anchor is one of {', '.join(_PLACED)} and its centring one of "
+                f"{', '.join(EXTRACT_RATIOS)}, got {self.anchor!r} and {self.centring!r}"
+            )
 
     def matrices(self, faces: FaceGeometry) -> NDArray[np.float64]:
         """Maps from original pixels to crop pixels, (N, 2, 3)."""
-        if self.anchor == "box":
-            return self._from_box(np.asarray(faces.box, np.float64))
-        return self._from_points(complete_points5(faces.points5, faces.box))
+        return _PLACED[self.anchor](self, faces)
 
     def template(self) -> NDArray[np.float64]:
         """Where the five template points lie in the crop, (5, 2) crop pixels."""
         centred = (FIVE_POINT_TEMPLATE - 0.5) / self.expansion + 0.5
         return (centred - [0.0, self.shift_y]) * self.size
 
-    def _from_points(self, points: Floats) -> NDArray[np.float64]:
-        return umeyama(points, self.template())
+    def _from_points(self, faces: FaceGeometry) -> NDArray[np.float64]:
+        return umeyama(complete_points5(faces.points5, faces.box), self.template())
 
-    def _from_box(self, box: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _from_landmarks(self, faces: FaceGeometry) -> NDArray[np.float64]:
+        matrix = centred_matrices(faces.landmarks, self.centring, self.size, self.expansion)
+        matrix[:, 1, 2] -= self.shift_y * self.size
+        return matrix
+
+    def _from_box(self, faces: FaceGeometry) -> NDArray[np.float64]:
+        box = np.asarray(faces.box, np.float64)
         side = (box[:, 2:] - box[:, :2]) * self.expansion
         if self.square:
             shorter, longer = side.min(1, keepdims=True), side.max(1, keepdims=True)
@@ -112,6 +143,13 @@ class CropRule:
         matrix[:, 0, 0], matrix[:, 1, 1] = scale[:, 0], scale[:, 1]
         matrix[:, :, 2] = self.size / 2 - scale * centre
         return matrix
+
+
+_PLACED: dict[str, Callable[[CropRule, FaceGeometry], NDArray[np.float64]]] = {
+    "box": CropRule._from_box,
+    "points5": CropRule._from_points,
+    "landmarks": CropRule._from_landmarks,
+}
 
 
 def complete_points5(points: Floats, box: Floats) -> NDArray[np.float64]:

@@ -84,3 +84,15 @@ def interocular(points: Floats) -> NDArray[np.float64]:
     p = np.asarray(points, np.float64)
     right, left = OUTER_EYE_CORNERS
     return np.asarray(np.linalg.norm(p[..., right, :] - p[..., left, :], axis=-1), np.float64)
+
+
+FOREHEAD = 0.30
+"""How far a detector's box reaches above the brows, in heights of the 68 points."""
+
+
+def box_of_landmarks(points: Floats) -> NDArray[np.float64]:
+    """Box (..., 4) that a detector would draw around upright points (..., 68, 2)."""
+    p = np.asarray(points, np.float64)
+    low, high = p.min(-2), p.max(-2)
+    low[..., 1] -= FOREHEAD * (high - low)[..., 1]
+    return np.concatenate([low, high], -1)

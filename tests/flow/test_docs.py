@@ -20,7 +20,9 @@ def test_the_flow_page(capsys):
     space = {}
     for block in blocks("flow.md", "python"):
         exec(block, space)
-    assert capsys.readouterr().out == "(40, 4)\nFlow(face/whole)\n"
+    assert capsys.readouterr().out == (
+        "(40, 4)\nFlow(face/whole)\n3\n[[0.0, 0.0, 64.0, 48.0]]\n[]\n"
+    )
 
 
 @pytest.fixture

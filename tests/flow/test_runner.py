@@ -343,6 +343,9 @@ def test_pictures_are_freed_when_a_run_is_left(toys, end):
     try:
         out = flow.run(source())
         next(out)
+        until = time.monotonic() + 5
+        while len(alive) <= 4 and time.monotonic() < until:
+            time.sleep(0.005)  # the thread that decodes has yet to run ahead
         assert len(alive) > 4
         if end == "error":
             with pytest.raises(NodeError):

@@ -1,0 +1,62 @@
+"""Options of extraction: wrappers of nodes that find and align faces, and marks on faces."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featflow.extract.light import Normalised, normalise
+    from featflow.extract.marks import Marks
+    from featflow.extract.realign import Realign
+    from featflow.extract.refeed import Refeed
+    from featflow.extract.rotate import RotationSearch, rotation_angles
+    from featflow.extract.rules import (
+        Rule,
+        aligned_rules,
+        distance_rule,
+        order_rule,
+        roll_rule,
+        scale_rule,
+        size_rule,
+    )
+
+_HOME = {
+    "Marks": "marks",
+    "Normalised": "light",
+    "Realign": "realign",
+    "Refeed": "refeed",
+    "RotationSearch": "rotate",
+    "Rule": "rules",
+    "aligned_rules": "rules",
+    "distance_rule": "rules",
+    "normalise": "light",
+    "order_rule": "rules",
+    "roll_rule": "rules",
+    "rotation_angles": "rotate",
+    "scale_rule": "rules",
+    "size_rule": "rules",
+}
+__all__ = [
+    "Marks",
+    "Normalised",
+    "Realign",
+    "Refeed",
+    "RotationSearch",
+    "Rule",
+    "aligned_rules",
+    "distance_rule",
+    "normalise",
+    "order_rule",
+    "roll_rule",
+    "rotation_angles",
+    "scale_rule",
+    "size_rule",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Names are looked up when they are used, so that a rule does not cost an import of torch.
+    if name in _HOME:
+        return getattr(import_module(f"featflow.extract.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
