@@ -83,9 +83,11 @@ def start_from(trainer: Trainer, folder: Path) -> None:
             f"{folder / NAME}: no such checkpoint; train the recipe that this one starts from first"
         )
     load_checkpoint(trainer, folder)
+    before = {"started_from": trainer.earlier} if trainer.earlier else {}
     trainer.earlier = {
         "steps": trainer.step,
         "seconds": round(trainer.seconds),
+        **before,
         "curve": trainer.curve,
     }
     trainer.step, trainer.seconds, trainer.curve = 0, 0.0, []
