@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 from numpy.typing import NDArray
 
 from featflow.train.photometric import Image, Rng, add_noise
@@ -13,8 +19,17 @@ from featflow.train.photometric import Image, Rng, add_noise
 Floats = NDArray[np.float64]
 
 LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@&%O80  "))
-FONTS = (0, 1, 2, 3, 4, 5, 6, 7)
-"""OpenCV's Hershey fonts."""
+FONTS = (
+    "DejaVuSans",
+    "DejaVuSans-Bold",
+    "DejaVuSans-Oblique",
+    "DejaVuSansMono-Bold",
+    "DejaVuSerif",
+    "DejaVuSerif-Bold",
+    "STIXGeneral",
+    "STIXGeneralBol",
+)
+"""Fonts that matplotlib installs."""
 
 
 def similarity(zoom: float, angle: float, middle: Floats, target: Floats) -> Floats:
@@ -91,23 +106,65 @@ def corners_of(image: Image) -> Floats:
 
 
 def write_over(rng: Rng, image: Image, boxes: Sequence[Floats]) -> None:
-    """Letter and draw on a picture, in place, never over a face."""
+    """Letter and draw on a picture, in place, never over a face.
+
+    Captions, logos and signs are what a small detector takes for faces first: round and square
+    shapes with holes and strong edges.
+    """
     height, width = image.shape[:2]
     taken = np.array(boxes, np.float64).reshape(-1, 4)
-    for _ in range(int(rng.integers(1, 7))):
-        size = float(np.exp(rng.uniform(np.log(10), np.log(0.3 * height))))
-        letters = rng.choice(LETTERS, int(rng.integers(1, 16)))
-        x, y = rng.uniform(-0.1, 0.9) * width, rng.uniform(0, 1) * height
-        space = [x, y - 1.2 * size, x + 1.1 * size * len(letters), y + 0.4 * size]
+    for _ in range(int(rng.integers(1, 9))):
+        size = float(np.exp(rng.uniform(np.log(9), np.log(0.25 * height))))
+        word = "".join(rng.choice(LETTERS, int(rng.integers(1, 24))))
+        sign = lettering(rng, word, size) if rng.random() < 0.8 else drawing(rng, size)
+        x, y = int(rng.uniform(-0.1, 0.9) * width), int(rng.uniform(0, 0.95) * height)
+        x0, y0 = max(x, 0), max(y, 0)
+        sign = sign[y0 - y : height - y, x0 - x : width - x]
+        if not sign.size:
+            continue
+        space = [x0, y0, x0 + sign.shape[1], y0 + sign.shape[0]]
         clear = (taken[:, :2] >= space[2:]).any(1) | (taken[:, 2:] <= space[:2]).any(1)
         if not clear.all():
             continue
-        colour = tuple(rng.integers(0, 256, 3).tolist())
-        thick = max(1, int(size * rng.uniform(0.03, 0.16)))
-        at = (int(x), int(y))
-        if rng.random() < 0.75:
-            face = int(rng.choice(FONTS))
-            cv2.putText(image, "".join(letters), at, face, size / 22, colour, thick, cv2.LINE_AA)
+        under = image[y0 : space[3], x0 : space[2]]
+        alpha = sign[..., 3:].astype(np.float32) / 255
+        under[:] = (under + alpha * (sign[..., :3].astype(np.float32) - under)).astype(np.uint8)
+
+
+def lettering(rng: Rng, word: str, size: float) -> Image:
+    """A word in a random face, weight and colour, at times on a plate, (h, w, 4) RGBA."""
+    font = _font(FONTS[int(rng.integers(len(FONTS)))], max(6, int(size)))
+    ink, plate = (tuple(rng.integers(0, 256, 3).tolist()) for _ in range(2))
+    edge = int(rng.integers(0, 3)) if rng.random() < 0.3 else 0
+    left, top, right, bottom = font.getbbox(word, stroke_width=edge)
+    margin = int(0.2 * size)
+    area = (max(1, int(right - left) + 2 * margin), max(1, int(bottom - top) + 2 * margin))
+    back = (*plate, 255 if rng.random() < 0.4 else 0)
+    sheet = PIL.Image.new("RGBA", area, back)
+    pen = PIL.ImageDraw.Draw(sheet)
+    at = (margin - left, margin - top)
+    pen.text(at, word, fill=(*ink, 255), font=font, stroke_width=edge, stroke_fill=(*plate, 255))
+    return np.asarray(sheet, np.uint8)
+
+
+def drawing(rng: Rng, size: float) -> Image:
+    """A disc, ring or box with a smaller one in it: a microphone, a wheel, a badge, RGBA."""
+    side = max(8, int(1.5 * size))
+    sheet = np.zeros((side, side, 4), np.uint8)
+    for part in (1.0, rng.uniform(0.3, 0.8), rng.uniform(0.1, 0.4)):
+        colour = (*rng.integers(0, 256, 3).tolist(), 255)
+        reach = (np.array([1.0, rng.uniform(0.7, 1.3)]) * part * side / 2.7).astype(int) + 1
+        centre = (np.array([side, side]) / 2 + rng.normal(0, 0.05 * side, 2)).astype(int)
+        if rng.random() < 0.7:
+            cv2.ellipse(sheet, tuple(centre.tolist()), tuple(reach.tolist()), 0, 0, 360, colour, -1)
         else:
-            axes = (max(1, int(size * 0.5)), max(1, int(size * rng.uniform(0.3, 0.7))))
-            cv2.ellipse(image, (int(x + size), int(y - 0.4 * size)), axes, 0, 0, 360, colour, thick)
+            low, high = tuple((centre - reach).tolist()), tuple((centre + reach).tolist())
+            cv2.rectangle(sheet, low, high, colour, -1)
+    return sheet
+
+
+@lru_cache(maxsize=256)
+def _font(name: str, size: int) -> PIL.ImageFont.FreeTypeFont:
+    spec = find_spec("matplotlib")
+    folder = Path(str(spec.origin)).parent if spec is not None else Path()
+    return PIL.ImageFont.truetype(folder / "mpl-data" / "fonts" / "ttf" / f"{name}.ttf", size)

@@ -156,7 +156,7 @@ class SceneComposer:
             scene = self.pasted(rng, height, width)
         else:
             scene = Scene(self.background(rng, height, width))
-        if self.hard > 0 and rng.random() < 0.35 * self.hard:
+        if self.hard > 0 and rng.random() < 0.5 * self.hard:
             write_over(rng, scene.image, scene.boxes)
         scene.image = relight(scene.image, rng) if rng.random() < 0.7 else scene.image
         if rng.random() < 0.5:
