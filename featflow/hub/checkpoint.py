@@ -93,7 +93,9 @@ def _torch(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Opened here, because torch reads a path by its name's ending.
+        with path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # The message goes on for lines about how to read it all the same.
         raise WeightsError(

@@ -26,6 +26,7 @@ from featflow.geometry.mean_face import FACE68_CM
 from featflow.geometry.rotation import rotation_from_angles
 from featflow.nodes import card_of, get_node_class, make_node
 from featflow.nodes._published import completed
+from featflow.nodes.face.img2pose.node import centimetres, limited_size
 from featflow.nodes.networks import network
 from featflow.testing import check_node
 
@@ -395,24 +396,35 @@ def img2pose(lay):
 
 
 def test_img2pose_agrees_with_itself_and_its_camera(img2pose):
-    """The template, placed by the pose in featflow's camera, is seen where the points are."""
+    """The template, placed by the pose in img2pose's camera, is seen where the points are."""
     detect, _ = img2pose
     image, scale = noise(72, 96, 4), 0.5  # seen at 96 x 128 pixels, so that nothing is rounded
     found = detect("trained", image, scale)
     height, width = (side / scale for side in image.shape[:2])
     pose = found.fields["pose"].astype(np.float64)
     turned = np.einsum("nij,pj->npi", rotation_from_angles(*pose[:, :3].T), FACE68_CM)
-    place = turned + (pose[:, 3:] * [1, 1, -1])[:, None]
+    # Back to the camera of the network, whose focal length is width plus height.
+    place = turned + (pose[:, 3:] * [1, 1, -(width + height) / width])[:, None]
     assert (pose[:, 5] > 0).all()
-    focal = max(height, width)
+    focal = width + height
     seen = place[..., :2] / -place[..., 2:] * [focal, -focal] + [width / 2, height / 2]
     eyes = [seen[:, 36:42].mean(1), seen[:, 42:48].mean(1)]
     five = np.stack([*eyes, seen[:, 30], seen[:, 48], seen[:, 54]], 1)
     np.testing.assert_allclose(found.points5, five, atol=0.02)
     assert np.ptp(five[:, :, 0]) > 20
-    x0, y0, x1, y1 = found.box.T
-    inside = (five[..., 0] > x0[:, None]) & (five[..., 0] < x1[:, None])
-    assert inside.mean() > 0.5
+    x0, _, x1, _ = found.box.T
+    assert ((five[..., 0] > x0[:, None]) & (five[..., 0] < x1[:, None])).mean() > 0.5
+
+
+def test_centimetres_keep_place_and_size_as_seen():
+    height, width = 300, 400
+    unit, x, y, z = 0.1, 1.5, -0.7, 12.0  # decimetres, y down
+    (found,) = centimetres(np.array([[x, y, z]]), (height, width), TEMPLATE)
+    there, here = width + height, width
+    # x to the right in both cameras; y is up in featflow's.
+    assert here * found[0] / found[2] == pytest.approx(there * x / z)
+    assert here * found[1] / found[2] == pytest.approx(-there * y / z)
+    assert here / found[2] == pytest.approx(there / z * unit)  # pixels per centimetre
 
 
 def test_img2pose_reference_keeps_the_published_numbers(img2pose, lay):
@@ -436,6 +448,15 @@ def test_img2pose_reference_keeps_the_published_numbers(img2pose, lay):
     np.testing.assert_allclose(found.score, sure[order], atol=1e-4)
     np.testing.assert_allclose(found.box, boxes[order] * back, atol=0.1)
     np.testing.assert_allclose(found.fields["pose"], pose[order], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((720, 1280), (400, 711)), ((100, 400), (350, 1400)), ((400, 400), (400, 400))],
+)
+def test_img2pose_sees_pictures_of_limited_size(size, expected):
+    assert limited_size(size, (400, 1400)) == expected
+    assert limited_size(size, None) == size
 
 
 @pytest.mark.parametrize("node", sorted(LAYOUTS))

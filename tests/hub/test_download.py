@@ -1,0 +1,61 @@
+"""The transport through huggingface_hub, against a server on the loopback address."""
+
+import pytest
+
+pytest.importorskip("huggingface_hub", reason="the extra featflow[hub] is not installed")
+
+from featflow.errors import WeightsError
+from featflow.hub import HubTransport, find, obtain
+from featflow.hub.download import NoSuchFileError, TransportError
+
+NET, CONFIG = bytes(range(256)) * 400, b'{"a": 1}'
+
+
+@pytest.fixture
+def full(hub):
+    hub.files.update({"owner/net/net.pth.tar": NET, "owner/net/net.json": CONFIG})
+    return hub
+
+
+def test_a_file_is_fetched_without_a_word(full, tmp_path, capfd):
+    path = HubTransport().fetch("owner/net", "main", "net.pth.tar", tmp_path)
+    assert path == tmp_path / "net.pth.tar"
+    assert path.read_bytes() == NET
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_absent_file(full, tmp_path):
+    with pytest.raises(NoSuchFileError, match=r"owner/net has no file none\.pth"):
+        HubTransport().fetch("owner/net", "main", "none.pth", tmp_path)
+
+
+def test_no_network(full, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(TransportError) as told:
+        HubTransport().fetch("owner/net", "main", "net.pth.tar", tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_the_whole_way(full, card, home):
+    paths = obtain(card)
+    assert [path.read_bytes() for path in paths] == [NET, CONFIG]
+    assert sorted(p.name for p in paths[0].parent.iterdir()) == [
+        "net.json",
+        "net.json.sha256",
+        "net.pth.tar",
+        "net.pth.tar.sha256",
+    ]
+    full.files.clear()
+    assert obtain(card) == paths
+
+
+def test_a_lost_connection_is_taken_up_where_it_broke(full, card, home):
+    """The client writes 10 MB at a time and tries five times; then the next call goes on."""
+    large = bytes(range(256)) * 100_000
+    full.files["owner/net/net.pth.tar"] = large
+    full.cut[:] = [11_000_000, *[0] * 5]
+    with pytest.raises(WeightsError, match=r"net\.pth\.tar of owner/net is not here"):
+        obtain(card)
+    assert find(card) is None
+    assert obtain(card)[0].read_bytes() == large
+    assert "bytes=10485760-" in full.bodies()[-2]
