@@ -5,10 +5,10 @@ cache in ``FEATFLOW_HOME``, and the Hugging Face hub. See ``docs/weights.md``.
 """
 
 from featflow.hub.checkpoint import convert_checkpoint, read_checkpoint
-from featflow.hub.download import HubTransport, Transport, TransportError
 from featflow.hub.licence import require_commercial
 from featflow.hub.lookup import find, give_weights, obtain
 from featflow.hub.places import cache_folder
+from featflow.hub.transport import HubTransport, Transport, TransportError
 
 __all__ = [
     "HubTransport",

@@ -15,9 +15,10 @@ from featflow.errors import (
     WeightsError,
 )
 from featflow.hub.checkpoint import converted_name
-from featflow.hub.download import HubTransport, NoSuchFileError, Transport, TransportError, download
+from featflow.hub.download import download
 from featflow.hub.hashes import checked_hash
 from featflow.hub.places import cache_folder, cached_path, local_paths, offline
+from featflow.hub.transport import HubTransport, NoSuchFileError, Transport, TransportError
 from featflow.nodes._cards import Card, Source
 
 if TYPE_CHECKING:

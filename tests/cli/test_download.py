@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from featflow.cli import download as command
-from featflow.hub import cache_folder, download
+from featflow.hub import HubTransport, cache_folder
 from featflow.nodes import available, card_of
 
 runner = CliRunner()
@@ -34,7 +34,7 @@ def fetched(monkeypatch):
         (folder / name).write_text(name)
         return folder / name
 
-    monkeypatch.setattr(download.HubTransport, "fetch", fetch)
+    monkeypatch.setattr(HubTransport, "fetch", fetch)
     return asked
 
 

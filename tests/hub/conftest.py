@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from featflow.hub.download import NoSuchFileError, TransportError
+from featflow.hub.transport import NoSuchFileError, RemoteFile, TransportError, fetch_file
 from featflow.nodes._cards import Card, Source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -26,6 +26,8 @@ class Hub:
         files: ``owner/name/file`` to content.
         cut: bytes after which a body ends too early; once each.
         seen: ``METHOD path range`` of every request.
+        tokens: what each request says who asks.
+        ranges: whether parts of files are served.
         hold: requests for bodies wait for this.
     """
 
@@ -33,6 +35,8 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     cut: list[int] = field(default_factory=list)
     seen: list[tuple[str, str, str]] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+    ranges: bool = True
     hold: threading.Event = field(default_factory=threading.Event)
 
     def bodies(self) -> list[str]:
@@ -55,6 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body):
         span = self.headers.get("Range", "")
+        self.hub.tokens.append(self.headers.get("Authorization", ""))
         self.hub.seen.append((self.command, self.path, span))
         owner, name, resolve, _, file = (self.path.lstrip("/").split("/") + [""] * 5)[:5]
         content = self.hub.files.get(f"{owner}/{name}/{file}")
@@ -64,7 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        start = int(span.removeprefix("bytes=").split("-")[0]) if span else 0
+        wanted = span if self.hub.ranges else ""
+        start = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
         part = content[start:]
         self.send_response(206 if start else 200)
         if start:
@@ -106,29 +112,22 @@ def hub(monkeypatch):
 
 @dataclass
 class UrlTransport:
-    """A plain client of the same addresses that continues partial files."""
+    """Fetches as the hub's transport does, from an address that needs no look-up."""
 
     url: str
 
     def fetch(self, repository: str, revision: str, name: str, folder: Path) -> Path:
-        target = folder / name
-        have = target.stat().st_size if target.exists() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
         address = f"{self.url}/{repository}/resolve/{revision}/{name}"
+        request = urllib.request.Request(address, method="HEAD")
         try:
-            with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
-                length = int(answer.headers["Content-Length"])
-                with target.open("ab") as file:
-                    while piece := answer.read(64):
-                        file.write(piece)
-                        length -= len(piece)
+            with urllib.request.urlopen(request) as answer:
+                size, etag = int(answer.headers["Content-Length"]), answer.headers["ETag"]
         except urllib.error.HTTPError as error:
             raise NoSuchFileError(f"{repository} has no file {name}") from error
         except OSError as error:
             raise TransportError(str(error)) from error
-        if length:
-            raise TransportError("the connection was lost")
-        return target
+        fetch_file(RemoteFile(address, size, etag.strip('"'), {}), folder / name)
+        return folder / name
 
 
 @pytest.fixture
