@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 _WRAPPERS = ("state_dict", "net")
 _PREFIX = "module."
-_TORCH_ENDINGS = (".tar", ".pth", ".pt")
+_CONVERTED_ENDINGS = (".tar", ".pth", ".pt", ".skops")
 
 
 def converted_name(name: str) -> str:
-    """Name of the safetensors file that stands for a PyTorch checkpoint; others keep theirs."""
+    """Name of the safetensors file that stands for a published one of another format."""
     stem = name
-    for ending in _TORCH_ENDINGS:
+    for ending in _CONVERTED_ENDINGS:
         stem = stem.removesuffix(ending)
     return name if stem == name else f"{stem}.safetensors"
 
@@ -45,6 +45,11 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     # A safetensors file begins with the length of its header, 8 bytes, and "{".
+    if _is_skops(path):
+        raise WeightsError(
+            f"{path}: a skops file, which is not read; give {converted_name(path.name)} with the "
+            f"same numbers (see docs/weights.md)"
+        )
     values = _unwrapped(path, _safetensors(path) if head[8:] == b"{" else _torch(path))
     if not values:
         raise WeightsError(f"{path}: holds no tensors")
@@ -77,6 +82,13 @@ def convert_checkpoint(path: str | Path, out: str | Path | None = None) -> Path:
     with atomic_path(target) as temporary:
         save_file(values, temporary)
     return target
+
+
+def _is_skops(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "schema.json" in archive.namelist()
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:

@@ -148,6 +148,13 @@ def test_what_is_not_tensors_by_name_is_refused(tmp_path, content, told):
         read_checkpoint(tmp_path / "w.pth")
 
 
+def test_a_skops_file_is_told_by_its_content(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w.skops", "w") as file:
+        file.writestr("schema.json", "{}")
+    with pytest.raises(WeightsError, match=r"w\.skops: a skops file.* give w\.safetensors"):
+        read_checkpoint(tmp_path / "w.skops")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"none\.pth: cannot be read"):
         read_checkpoint(tmp_path / "none.pth")
@@ -182,4 +189,4 @@ def test_converted_names():
     assert converted_name("a.pth") == converted_name("a.pt") == "a.safetensors"
     assert converted_name("a_b.pth.tar") == "a_b.safetensors"
     assert converted_name("a.safetensors") == "a.safetensors"
-    assert converted_name("a.skops") == "a.skops"
+    assert converted_name("a.skops") == "a.safetensors"
