@@ -133,3 +133,11 @@ class TrainingError(FeatflowError):
 
 class MissingExtraError(FeatflowError, ImportError):
     """An optional dependency is needed; the message names the extra to install."""
+
+
+class MissingHubError(WeightsError, MissingExtraError):
+    """Weights are not here and cannot be fetched, because ``featflow[hub]`` is not installed."""
+
+
+class LicenceError(OptionError):
+    """Nodes are asked for whose licence does not allow what the caller wants to do."""

@@ -37,19 +37,20 @@ class FileLock:
 
     Args:
         target: file that is going to be written; the lock is ``.<name>.lock`` beside it.
+        wait: wait for a process that has the right now, however long it takes.
 
     Raises:
         OutputError: another process writes this target, or the folder cannot be written.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, *, wait: bool = False) -> None:
         self.target = target
         self.path = target.with_name(f".{target.name}.lock")
         self._descriptor = -1
         deadline = time.monotonic() + _ORPHANS_S
         while not self._acquire():
             owner = self._owner()
-            if _is_alive(owner) or time.monotonic() > deadline:
+            if not wait and (_is_alive(owner) or time.monotonic() > deadline):
                 raise OutputError(
                     f"{target}: process {owner or 'unknown'} is writing it already "
                     f"(wait for it, stop it, or choose another name; lock file {self.path})"

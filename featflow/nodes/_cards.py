@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from featflow.errors import CardError
 
 CARD_NAME = "card.toml"
 _ID = re.compile(r"[a-z0-9_]+/[A-Za-z0-9_.-]+")
 _HEX = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+Format = Literal["safetensors", "torch", "skops"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights of a node are published: the table ``[source]`` of its card.
+
+    Attributes:
+        repository: ``owner/name`` on the Hugging Face hub.
+        files: names within it; the weights come first, what belongs to them follows.
+        format: of the weights.
+        revision: commit or tag that is meant; empty where none is known, which takes ``main``.
+        fallback: another name of the weights, tried where the first does not exist; or empty.
+        tensor_bytes: what the tensors occupy by the published layout (the file is a little
+            larger); 0 where that is not known.
+    """
+
+    repository: str
+    files: tuple[str, ...]
+    format: Format
+    revision: str = ""
+    fallback: str = ""
+    tensor_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +58,7 @@ class Card:
         limits: where the node is known to fail; one statement each.
         consent: what is known of the consent of the people in the data.
         metrics: measured figures: numbers, text, or tables of them.
+        source: where the weights are published, for a node that does not ship them.
     """
 
     id: str
@@ -48,6 +74,7 @@ class Card:
     limits: tuple[str, ...]
     consent: str
     metrics: Mapping[str, Any]
+    source: Source | None = None
 
 
 _LISTS = ("requires", "provides", "limits")
@@ -55,12 +82,13 @@ _KINDS: dict[str, type[Any]] = {
     "commercial_use": bool,
     "size_bytes": int,
     "metrics": dict,
+    "source": dict,
     **dict.fromkeys(_LISTS, list),
 }
 
 
 def read_card(path: str | Path) -> Card:
-    """Read a ``card.toml``; every key must be there and no other.
+    """Read a ``card.toml``; every key must be there (but ``source``) and no other.
 
     Raises:
         CardError: the file is missing or not TOML, or a key is missing, unknown or malformed;
@@ -73,19 +101,56 @@ def read_card(path: str | Path) -> Card:
         raise CardError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: not valid TOML ({error})") from error
-    names = [field.name for field in fields(Card)]
-    for name in names:
-        if name not in values:
-            raise CardError(f"{path}: key {name!r} is missing")
-    for name in values:
-        if name not in names:
-            raise CardError(f"{path}: unknown key {name!r}; known keys: {', '.join(names)}")
+    _check_names(path, Card, values)
     for name, value in values.items():
         _check(path, name, value)
     if bool(values["sha256"]) != bool(values["size_bytes"]):
         raise CardError(f"{path}: keys 'sha256' and 'size_bytes' must both be set, or neither")
     frozen: dict[str, Any] = {k: tuple(v) if k in _LISTS else v for k, v in values.items()}
+    if "source" in frozen:
+        frozen["source"] = _source(path, frozen["source"])
+        if frozen["size_bytes"]:
+            raise CardError(f"{path}: weights lie beside the card or have a [source], not both")
     return Card(**frozen)
+
+
+def _check_names(path: Path, made: type[Card] | type[Source], values: Mapping[str, Any]) -> None:
+    known = fields(made)
+    for entry in known:
+        if entry.default is MISSING and entry.name not in values:
+            raise CardError(f"{path}: key {entry.name!r} is missing")
+    names = [entry.name for entry in known]
+    for name in values:
+        if name not in names:
+            raise CardError(f"{path}: unknown key {name!r}; known keys: {', '.join(names)}")
+
+
+def _source(path: Path, values: Mapping[str, Any]) -> Source:
+    _check_names(path, Source, values)
+    for name, value in values.items():
+        if not _SOURCE_CHECKS[name](value):
+            raise CardError(f"{path}: key 'source.{name}' has the unusable value {value!r}")
+    frozen: dict[str, Any] = {k: tuple(v) if k == "files" else v for k, v in values.items()}
+    return Source(**frozen)
+
+
+def _is_name(value: Any) -> bool:
+    # Names from a card become parts of a path in the cache and must not climb out of it.
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _is_repository(value: Any) -> bool:
+    return isinstance(value, str) and value.count("/") == 1 and all(map(_is_name, value.split("/")))
+
+
+_SOURCE_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "repository": _is_repository,
+    "files": lambda v: isinstance(v, list) and bool(v) and all(map(_is_name, v)),
+    "format": lambda v: v in get_args(Format),
+    "revision": lambda v: v == "" or _is_name(v),
+    "fallback": lambda v: v == "" or _is_name(v),
+    "tensor_bytes": lambda v: type(v) is int and v >= 0,
+}
 
 
 def _check(path: Path, name: str, value: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,23 @@ def load_weights(model: torch.nn.Module, path: str | Path, card: Card | None = N
     """
     path = Path(path)
     stored = _parse(path, _checked_bytes(path, card))
+    model.load_state_dict(fitting_tensors(model, stored, path))
+
+
+def fitting_tensors(
+    model: torch.nn.Module, stored: Mapping[str, torch.Tensor], path: Path
+) -> dict[str, torch.Tensor]:
+    """Tensors of a file in the order and the dtypes of a network.
+
+    Args:
+        model: the network; it may be on the ``meta`` device.
+        stored: tensors by name.
+        path: where they come from, for messages.
+
+    Raises:
+        WeightsError: names, shapes or dtypes are not those of the network, or a value is not
+            finite.
+    """
     wanted = model.state_dict()
     for key in wanted:
         if key not in stored:
@@ -47,7 +65,7 @@ def load_weights(model: torch.nn.Module, path: str | Path, card: Card | None = N
     for key in stored:
         if key not in wanted:
             raise WeightsError(f"{path}: key {key!r} is not in the network")
-    model.load_state_dict({k: _fitting(path, k, stored[k], wanted[k]) for k in wanted})
+    return {k: _fitting(path, k, stored[k], wanted[k]) for k in wanted}
 
 
 def _read(path: Path) -> bytes:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from featflow.errors import WeightsError
 from featflow.geometry.boxes import clip, nms
+from featflow.geometry.landmarks import five_points
 from featflow.geometry.rotation import rotation_from_vector, vector_from_rotation
 from featflow.nodes.networks.decode import euler_angles, pose_from_raw
 
@@ -106,6 +107,18 @@ def _nearest_rotation(matrices: Doubles) -> Doubles:
     return np.asarray(left @ right, np.float64)
 
 
+def projected_template(
+    rotations: Doubles,
+    translations: Doubles,
+    size: tuple[int, int],
+    config: Img2PoseConfig,
+) -> Doubles:
+    """The template's 68 points in poses, (N, 68, 2) pixels of a (height, width) picture."""
+    points = np.einsum("nij,pj->npi", rotations, config.template) + translations[:, None]
+    image = np.einsum("ij,npj->npi", camera(*size), points)
+    return np.asarray(image[..., :2] / image[..., 2:], np.float64)
+
+
 def projected_boxes(
     rotations: Doubles,
     translations: Doubles,
@@ -113,9 +126,7 @@ def projected_boxes(
     config: Img2PoseConfig,
 ) -> Doubles:
     """Boxes (N, 4) around the template in poses, with a forehead, cut off at the picture."""
-    points = np.einsum("nij,pj->npi", rotations, config.template) + translations[:, None]
-    image = np.einsum("ij,npj->npi", camera(*size), points)
-    image = image[..., :2] / image[..., 2:]
+    image = projected_template(rotations, translations, size, config)
     low, high = image.min(1), image.max(1)
     extent = high - low
     half = extent * np.array(config.growth) / 2
@@ -134,16 +145,32 @@ def projected_boxes(
     return clip(boxes, size)
 
 
-def img2pose_faces(
+@dataclass(frozen=True, slots=True)
+class Img2PoseFaces:
+    """Faces of one picture, best first.
+
+    Attributes:
+        boxes: (N, 4) pixels of the network's input.
+        scores: (N,).
+        raw_pose: (N, 6) angles about img2pose's own axes and translation in the template's
+            units, x to the right, y down, z away.
+        points5: (N, 5, 2) eyes, nose tip and mouth corners of the template seen in the pose.
+    """
+
+    boxes: Doubles
+    scores: Doubles
+    raw_pose: Doubles
+    points5: Doubles
+
+
+def img2pose_detect(
     regions: Floats,
     scores: Floats,
     poses: Floats,
     size: tuple[int, int],
     config: Img2PoseConfig,
     min_score: float = 0.5,
-    *,
-    euler: bool = False,
-) -> tuple[Doubles, Doubles, Doubles]:
+) -> Img2PoseFaces:
     """Faces of one picture from img2pose's outputs.
 
     Args:
@@ -153,11 +180,6 @@ def img2pose_faces(
         size: (height, width) of the network's input without padding.
         config: of the checkpoint.
         min_score: faces below it are left out.
-        euler: py-feat's angles; see :func:`featflow.nodes.networks.decode.pose_from_raw`.
-
-    Returns:
-        Boxes (N, 4) in pixels of the network's input, scores (N,) and poses (N, 6) pitch,
-        roll, yaw in radians and the translation in the template's units; best first.
     """
     side = np.asarray(regions, np.float64)[:, 2:] - np.asarray(regions, np.float64)[:, :2]
     usable = np.isfinite(poses).all(1) & (side >= 1e-2).all(1)
@@ -168,5 +190,34 @@ def img2pose_faces(
     rows = nms(boxes, kept_scores, FIRST_OVERLAP)
     rows = rows[nms(boxes[rows], kept_scores[rows], SECOND_OVERLAP)]
     rows = rows[kept_scores[rows] >= min_score]
-    raw = np.concatenate([euler_angles(rotations[rows]), translations[rows]], 1)
-    return boxes[rows], kept_scores[rows], pose_from_raw(raw, euler=euler)
+    rotations, translations = rotations[rows], translations[rows]
+    return Img2PoseFaces(
+        boxes[rows],
+        kept_scores[rows],
+        np.concatenate([euler_angles(rotations), translations], 1),
+        five_points(projected_template(rotations, translations, size, config)),
+    )
+
+
+def img2pose_faces(
+    regions: Floats,
+    scores: Floats,
+    poses: Floats,
+    size: tuple[int, int],
+    config: Img2PoseConfig,
+    min_score: float = 0.5,
+    *,
+    euler: bool = False,
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Boxes, scores and poses of :func:`img2pose_detect`'s faces.
+
+    Args:
+        regions, scores, poses, size, config, min_score: as there.
+        euler: py-feat's angles; see :func:`featflow.nodes.networks.decode.pose_from_raw`.
+
+    Returns:
+        Boxes (N, 4) in pixels of the network's input, scores (N,) and poses (N, 6) pitch,
+        roll, yaw in radians and the translation in the template's units; best first.
+    """
+    found = img2pose_detect(regions, scores, poses, size, config, min_score)
+    return found.boxes, found.scores, pose_from_raw(found.raw_pose, euler=euler)

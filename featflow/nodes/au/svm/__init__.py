@@ -1,0 +1,5 @@
+"""``au/svm``: action units from support vector machines."""
+
+from featflow.nodes.au.svm.node import SVMActionUnits
+
+NODE = SVMActionUnits

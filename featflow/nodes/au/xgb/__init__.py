@@ -1,0 +1,5 @@
+"""``au/xgb``: action units from boosted trees."""
+
+from featflow.nodes.au.xgb.node import XGBActionUnits
+
+NODE = XGBActionUnits

@@ -1,0 +1,5 @@
+"""``emotion/resmasknet``: seven expressions."""
+
+from featflow.nodes.emotion.resmasknet.node import ResMaskNetEmotion
+
+NODE = ResMaskNetEmotion

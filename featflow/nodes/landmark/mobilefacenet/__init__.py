@@ -1,0 +1,5 @@
+"""``landmark/mobilefacenet``: 68 points, MobileFaceNet."""
+
+from featflow.nodes.landmark.mobilefacenet.node import MobileFaceNetLandmarks
+
+NODE = MobileFaceNetLandmarks

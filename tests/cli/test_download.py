@@ -1,0 +1,107 @@
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+import typer
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from featflow.cli import download as command
+from featflow.hub import HubTransport, cache_folder
+from featflow.nodes import available, card_of
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATFLOW_HOME", str(tmp_path / "home"))
+    for name in ("FEATFLOW_WEIGHTS", "FEATFLOW_OFFLINE", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    made = typer.Typer()
+    command.register(made)
+    return made
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """Replaces the network: every file is its own name."""
+    asked = []
+
+    def fetch(self, repository, revision, name, folder):
+        asked.append((repository, name))
+        (folder / name).write_text(name)
+        return folder / name
+
+    monkeypatch.setattr(HubTransport, "fetch", fetch)
+    return asked
+
+
+def said(result):
+    return re.sub(r"\s+", " ", result.output)
+
+
+def test_weights_are_fetched_into_the_cache_once(app, fetched):
+    for _ in range(2):
+        result = runner.invoke(app, ["download", "landmark/pfld", "face/img2pose"])
+        assert result.exit_code == 0, result.output
+        assert fetched == [
+            ("py-feat/pfld", "pfld_model_best.pth.tar"),
+            ("py-feat/img2pose", "model.safetensors"),
+            ("py-feat/img2pose", "config.json"),
+        ]
+        assert "face/img2pose: " in result.output
+        assert "(CC-BY-NC-4.0, not for commercial use)" in said(result)
+    path = cache_folder() / "py-feat--pfld/main/pfld_model_best.pth.tar"
+    assert path.read_text() == path.name
+    assert str(path) in result.output
+
+
+def test_all_of_them(app, fetched):
+    assert runner.invoke(app, ["download", "--all"]).exit_code == 0
+    published = [card_of(name).source for name in available()]
+    assert {r for r, _ in fetched} == {s.repository for s in published if s is not None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "name the nodes to download"),
+        (["face/retinaface", "--all"], "and not both"),
+        (["landmark/tiny"], "nothing to download for landmark/tiny"),
+        (["face/retina"], "known face nodes: .*retinaface"),
+    ],
+)
+def test_wrong_arguments_are_told(app, fetched, arguments, told):
+    result = runner.invoke(app, ["download", *arguments])
+    assert result.exit_code != 0
+    assert re.search(told, said(result))
+    assert fetched == []
+
+
+def test_no_network_is_one_error(app, monkeypatch):
+    monkeypatch.setenv("FEATFLOW_OFFLINE", "1")
+    result = runner.invoke(app, ["download", "landmark/pfld"])
+    assert result.exit_code != 0
+    assert "one of three ways" in said(result)
+    assert "Traceback" not in result.output
+
+
+def test_a_checkpoint_is_converted(app, tmp_path):
+    weights = {"a": torch.arange(3.0)}
+    torch.save({"state_dict": weights}, tmp_path / "w.pth")
+    result = runner.invoke(app, ["convert-weights", str(tmp_path / "w.pth")])
+    assert result.exit_code == 0, result.output
+    assert torch.equal(load_file(tmp_path / "w.safetensors")["a"], weights["a"])
+
+
+def test_the_state_of_weights(app, fetched):
+    card = card_of("landmark/pfld")
+    assert command.weights_state(card) == "3.0 MB, to download"
+    runner.invoke(app, ["download", "landmark/pfld"])
+    assert command.weights_state(card) == "3.0 MB, here"
+    unknown = replace(card, source=replace(card.source, tensor_bytes=0))
+    assert command.weights_state(unknown) == "here"
+    assert command.weights_state(card_of("landmark/tiny")) == "1.9 MB"
+    assert command.weights_state(card_of("mask/hull")) == "none"
