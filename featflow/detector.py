@@ -43,6 +43,8 @@ class Detector:
         identity: gives an embedding a face.
         gaze: gives the direction of the eyes.
         options: slot to arguments of its node, as in ``{"face": {"max_side": 1280}}``.
+        weights: node id to a weight file of your own, for published nodes.
+        commercial_ok: refuse nodes whose licence or data do not allow commercial use.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, a torch device, or ``"auto"`` for the fastest
             that is there.
         mode: ``"threads"`` overlaps decoding and inference; ``"sequential"`` runs everything in
@@ -66,10 +68,13 @@ class Detector:
         gaze: str | Node | type[Node] | None = None,
         *,
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        weights: Mapping[str, str | Path] | None = None,
+        commercial_ok: bool = False,
         device: str = "auto",
         mode: Literal["threads", "sequential"] = "threads",
     ) -> None:
         from featflow.flow.graph import order_nodes
+        from featflow.hub import give_weights, require_commercial
 
         wanted = dict(
             zip(SLOTS, (face, landmark, pose, mask, au, emotion, identity, gaze), strict=True)
@@ -85,6 +90,10 @@ class Detector:
         if mode not in ("threads", "sequential"):
             raise OptionError(f"mode is 'threads' or 'sequential', got {mode!r}")
         order_nodes(list(self.nodes.values()))
+        if weights:
+            give_weights(self.nodes.values(), weights)
+        if commercial_ok:
+            require_commercial(self.nodes.values())
         self.mode: Literal["threads", "sequential"] = mode
         self.device = _resolve_device(device)
 

@@ -18,6 +18,7 @@ def nodes(
     kind: str | None = typer.Argument(None, help="Only this kind, such as face."),
 ) -> None:
     """List nodes with size, licence and what they do."""
+    from featflow.cli.download import weights_state
     from featflow.errors import CardError
     from featflow.nodes import available, card_of
 
@@ -28,7 +29,7 @@ def nodes(
         except CardError as error:
             table.add_row(name, "?", "?", "?", str(error))
             continue
-        size = f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "none"
+        size = weights_state(card)
         commercial = "yes" if card.commercial_use else "no"
         table.add_row(name, size, card.licence, commercial, card.summary)
     results.print(table)
