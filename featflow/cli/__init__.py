@@ -12,5 +12,7 @@ import sys
 def main() -> None:
     """Entry point of the ``featflow`` command."""
     from featflow.cli.app import run
+    from featflow.cli.console import show_warnings
 
+    show_warnings()
     sys.exit(run(sys.argv[1:]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 from rich.console import Console
 
-errors = Console(stderr=True, highlight=False)
+# A file or pipe has no width: wrapping would cut paths in two.
+errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 400)
 results = Console(highlight=False)
 
 

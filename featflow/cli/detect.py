@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from featflow.cli.codes import exits_cleanly
-from featflow.cli.console import errors, results, show_warnings
+from featflow.cli.console import errors, results
 from featflow.errors import FeatflowError, OptionError, OutputError
 from featflow.files import write_atomically
 
@@ -58,7 +58,6 @@ def detect(
     from featflow.detector import Detector
     from featflow.runs import OnError, RunOptions
 
-    show_warnings()
     _check_folder(annotate)
     paths = [_sample(name) for name in inputs]
     slots = {"face": face, "landmark": _none(landmark), "pose": _none(pose)}
@@ -173,7 +172,9 @@ def _report_failures(failures: list[FeatflowError], reports: Any, save: Path | N
             )
     if not failures:
         return
-    table = Table("input", "error", "reason", box=None)
+    table = Table(box=None)
+    for name in ("input", "error", "reason"):
+        table.add_column(name, overflow="fold")
     listed = []
     for error in failures:
         source = str(getattr(error, "source", ""))

@@ -46,7 +46,7 @@ LAYOUTS = {
     "landmark/pfld": "pfld",
     "pose/pose_mlp": "pose_mlp",
 }
-HEAVY = LAYOUTS.keys() - {"landmark/mobilefacenet", "landmark/pfld", "pose/pose_mlp"}
+HEAVY = LAYOUTS.keys() - {"landmark/pfld", "pose/pose_mlp"}
 ALL_CHECKS = os.environ.get("FEATFLOW_ALL_CHECKS") == "1"
 
 
