@@ -82,7 +82,7 @@ def _area(box: Tensor) -> Tensor:
 
 
 def detection_loss(
-    logits: Tensor, boxes: Tensor, points: Tensor, targets: Targets, cells: Tensor
+    logits: Tensor, boxes: Tensor, points: Tensor, targets: Targets
 ) -> dict[str, Tensor]:
     """Quality focal loss on scores, GIoU on boxes, smooth L1 on points.
 
@@ -94,7 +94,6 @@ def detection_loss(
         boxes: (N, cells, 4) decoded, input pixels.
         points: (N, cells, 5, 2) decoded, input pixels.
         targets: what the cells should say.
-        cells: (cells, 3).
     """
     chosen = targets.positive
     count = chosen.sum().clamp(min=1)

@@ -69,7 +69,7 @@ class FaceTask:
         targets = Targets(
             batch["positive"], batch["ignored"], batch["face"], batch["boxes"], batch["points"]
         )
-        return detection_loss(outputs[..., 0], boxes, points, targets, cells)
+        return detection_loss(outputs[..., 0], boxes, points, targets)
 
     def finish(self, model: nn.Module) -> dict[str, float]:
         """Move the scores so that 0.5 cuts best on pictures of the training split as they are.

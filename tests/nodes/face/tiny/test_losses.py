@@ -104,7 +104,7 @@ def scene():
 
 
 def loss_of(cells, targets, logits, boxes, points):
-    return {k: float(v) for k, v in detection_loss(logits, boxes, points, targets, cells).items()}
+    return {k: float(v) for k, v in detection_loss(logits, boxes, points, targets).items()}
 
 
 def test_the_perfect_answer_costs_nothing(scene):
@@ -172,13 +172,13 @@ def test_terms_are_their_formulas(scene):
 
 
 def test_unknown_points_cost_nothing_and_spoil_no_gradient(scene):
-    cells, targets, logits, boxes, points = scene
+    _cells, targets, logits, boxes, points = scene
     unknown = torch.full_like(targets.points, torch.nan)
     blind = Targets(targets.positive, targets.ignored, targets.face, targets.boxes, unknown)
     points.requires_grad_()
     boxes.requires_grad_()
     logits.requires_grad_()
-    terms = detection_loss(logits, boxes, points, blind, cells)
+    terms = detection_loss(logits, boxes, points, blind)
     assert terms["points"].item() == 0.0
     terms["loss"].backward()
     for tensor in (points, boxes, logits):
@@ -192,7 +192,7 @@ def test_pictures_without_a_face_teach_silence():
     targets = Targets(*(t[None] for t in nothing), torch.zeros(0, 4), torch.zeros(0, 5, 2))
     logits = torch.full((1, len(cells)), 2.0, requires_grad=True)
     boxes = torch.rand(1, len(cells), 4, requires_grad=True)
-    terms = detection_loss(logits, boxes, torch.rand(1, len(cells), 5, 2), targets, cells)
+    terms = detection_loss(logits, boxes, torch.rand(1, len(cells), 5, 2), targets)
     terms["loss"].backward()
     assert all(torch.isfinite(v) for v in terms.values())
     assert (logits.grad > 0).all()
