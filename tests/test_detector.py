@@ -213,7 +213,7 @@ def test_iter_detect_takes_frames_that_never_end():
             break
     stream.close()
     assert seen[:20] == list(range(20))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".feather", ".json"])
