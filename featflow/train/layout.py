@@ -14,6 +14,7 @@ import PIL.ImageDraw
 import PIL.ImageFont
 from numpy.typing import NDArray
 
+from featflow.geometry.warp import warp
 from featflow.train.photometric import Image, Rng, add_noise
 
 Floats = NDArray[np.float64]
@@ -79,6 +80,47 @@ def matte(rng: Rng, box: Floats, matrix: Floats, height: int, width: int) -> NDA
         cv2.ellipse(mask, ends, 1.0, -1)
     soft = max(1.0, float(rng.uniform(0.0, 0.12)) * float(axes.mean()))
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), soft), np.float32)
+
+
+def blend(under: Image, over: Image, alpha: NDArray[np.float32]) -> None:
+    """Lay ``over`` on ``under``, in place, as far as ``alpha`` (H, W), 0..1, covers it."""
+    below = under.astype(np.float32)
+    under[:] = (below + alpha[..., None] * (over.astype(np.float32) - below)).astype(np.uint8)
+
+
+def cut(image: Image, window: tuple[float, float, float, float], size: tuple[int, int]) -> Image:
+    """The window x0, y0, x1, y1 of a picture, stretched to ``size`` (height, width)."""
+    x0, y0, x1, y1 = window
+    height, width = size
+    scale = np.array([width / max(x1 - x0, 1.0), height / max(y1 - y0, 1.0)])
+    matrix = np.concatenate([np.diag(scale), (-scale * [x0, y0])[:, None]], 1)
+    return warp(image, matrix, size, "replicate")
+
+
+def cheek(
+    rng: Rng, x0: float, y0: float, x1: float, y1: float
+) -> tuple[float, float, float, float]:
+    """A small window of skin beside the nose or on the forehead of the face in a box."""
+    width, height = x1 - x0, y1 - y0
+    side = rng.uniform(0.1, 0.2)
+    across, down = (0.5, 0.1) if rng.random() < 0.3 else (rng.choice([0.22, 0.78]), 0.58)
+    x, y = x0 + (across + rng.normal(0, 0.03)) * width, y0 + down * height
+    return (x - side * width, y - side * height, x + side * width, y + side * height)
+
+
+def shuffled(rng: Rng, image: Image) -> Image:
+    """The picture cut into 2 x 2 to 4 x 4 tiles that change places."""
+    count = int(rng.integers(2, 5))
+    height, width = (max(1, side // count) for side in image.shape[:2])
+    order = rng.permutation(count * count)
+    while (order == np.arange(count * count)).mean() > 0.3:
+        order = rng.permutation(count * count)
+    out = image.copy()
+    for to, source in enumerate(order):
+        (ty, tx), (sy, sx) = divmod(to, count), divmod(int(source), count)
+        tile = image[sy * height : (sy + 1) * height, sx * width : (sx + 1) * width]
+        out[ty * height :, tx * width :][:height, :width] = tile
+    return out
 
 
 def flat(rng: Rng, height: int, width: int) -> Image:

@@ -17,11 +17,15 @@ from featflow.errors import TrainingError
 from featflow.geometry.similarity import apply, compose
 from featflow.geometry.warp import warp
 from featflow.train.layout import (
+    blend,
+    cheek,
     corners_of,
+    cut,
     flat,
     guillotine,
     matte,
     placed,
+    shuffled,
     similarity,
     spread,
     tilt,
@@ -128,6 +132,7 @@ class SceneComposer:
             drawings, and bodies, hands, ears and hair cut from between the faces; 0..1.
         negatives: part of the scenes that hold no face.
         crowd_size: heads in a crowd, about, at the most.
+        decoys: how often, where a head would be pasted, something without a face is.
     """
 
     context: Sequence[Photo]
@@ -137,6 +142,7 @@ class SceneComposer:
     hard: float = 0.0
     negatives: float = 0.10
     crowd_size: int = 60
+    decoys: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("context", "portraits", "empty"):
@@ -164,12 +170,18 @@ class SceneComposer:
         return scene.photo()
 
     def background(self, rng: Rng, height: int, width: int) -> Image:
-        """A face-free picture at a random zoom, sometimes mirrored, or a plain surface."""
+        """A face-free picture, what lies between faces, or a plain surface."""
         if self.hard > 0 and rng.random() < 0.4 * self.hard:
             return self.between_faces(rng, height, width)
         if rng.random() < 0.1:
             return flat(rng, height, width)
+        return self.empty_view(rng, height, width)
+
+    def empty_view(self, rng: Rng, height: int, width: int) -> Image:
+        """A part of a face-free picture, at a random zoom, at times mirrored or on its side."""
         picture = self.empty[int(rng.integers(len(self.empty)))]
+        if self.hard > 0 and rng.random() < 0.4 * self.hard:
+            picture = np.ascontiguousarray(np.rot90(picture, int(rng.integers(1, 4))))
         fill = max(height / picture.shape[0], width / picture.shape[1])
         zoom = fill * np.exp(rng.uniform(0, 1.4))
         matrix = placed(picture, zoom, 0.0, spread(rng, picture, zoom, height, width))
@@ -278,6 +290,9 @@ class SceneComposer:
             if clear.any() or not inside or size > 0.8 * min(height, width):
                 continue
             taken = np.concatenate([taken, space[None]])
+            if rng.random() < self.decoys:
+                self.paste_decoy(scene, rng, size, target)
+                continue
             pool = self.portraits if rng.random() < 0.6 else self.context
             self.paste(scene, rng, pool, size, target)
         return scene
@@ -287,7 +302,7 @@ class SceneComposer:
         for _ in range(12):
             photo = self.context[int(rng.integers(len(self.context)))]
             size = np.array(photo.image.shape[1::-1])
-            zoom = max(height, width) / (float(size.min()) * rng.uniform(0.25, 0.9))
+            zoom = max(height, width) / (float(size.min()) * rng.uniform(0.15, 0.8))
             seen = np.array([width, height]) / zoom
             corner = rng.uniform(0, 1, 2) * np.maximum(size - seen, 0)
             window = np.concatenate([corner, corner + seen])
@@ -297,7 +312,7 @@ class SceneComposer:
             if (shared.clip(0).prod(1) == 0).all():
                 matrix = similarity(zoom, 0.0, corner, np.zeros(2))
                 return warp(photo.image, matrix, (height, width), "replicate")
-        return flat(rng, height, width)
+        return self.empty_view(rng, height, width)
 
     def crowd(self, rng: Rng, height: int, width: int) -> Scene:
         """Rows of heads, the nearer ones larger and covering those behind."""
@@ -310,12 +325,52 @@ class SceneComposer:
             while x < width + size / 2:
                 target = np.array([x, y]) + rng.normal(0, 0.12 * size, 2)
                 known = len(scene.boxes)
-                self.paste(scene, rng, self.portraits, size * np.exp(rng.normal(0, 0.12)), target)
-                scene.cover_up(known)
+                if rng.random() < 0.3 * self.decoys:
+                    self.paste_decoy(scene, rng, size, target)
+                else:
+                    head = size * np.exp(rng.normal(0, 0.12))
+                    self.paste(scene, rng, self.portraits, head, target)
+                    scene.cover_up(known)
                 x += size * spacing * rng.uniform(0.7, 1.4)
             y += size * rng.uniform(0.6, 1.1)
             size *= growth
         return scene
+
+    def paste_decoy(self, scene: Scene, rng: Rng, size: float, target: Floats) -> None:
+        """Put what is no face at ``target``, in the outline that heads are pasted in.
+
+        Without it the outline, and skin in an oval, would be signs of a face.
+        """
+        height, width = scene.image.shape[:2]
+        x0, y0 = np.maximum(np.floor(target - 1.2 * size), 0).astype(int)
+        x1, y1 = np.minimum(np.ceil(target + 1.2 * size), [width, height]).astype(int)
+        if x1 - x0 < 2 or y1 - y0 < 2:
+            return
+        matrix = similarity(1.0, tilt(rng), np.zeros(2), target - [x0, y0])
+        half = 0.5 * size * np.array([rng.uniform(0.7, 1.0), 1.0])
+        alpha = matte(rng, np.concatenate([-half, half]), matrix, y1 - y0, x1 - x0)
+        known = np.array(scene.boxes, np.float64).reshape(-1, 4)
+        shared = np.minimum(known[:, 2:], [x1, y1]) - np.maximum(known[:, :2], [x0, y0])
+        if not (shared > 0).all(1).any():
+            blend(scene.image[y0:y1, x0:x1], self._decoy(rng, y1 - y0, x1 - x0, size), alpha)
+
+    def _decoy(self, rng: Rng, height: int, width: int, size: float) -> Image:
+        """What lies between faces, a piece of a background, a face in disorder, or bare skin."""
+        kind = rng.random()
+        if kind < 0.35:
+            return self.between_faces(rng, height, width)
+        pool = self.portraits if rng.random() < 0.5 else self.context
+        photo = pool[int(rng.integers(len(pool)))]
+        if kind < 0.55 or size < 20 or not len(photo.boxes):
+            picture = self.empty[int(rng.integers(len(self.empty)))]
+            zoom = max(height / picture.shape[0], width / picture.shape[1])
+            zoom = max(zoom, float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))))
+            matrix = placed(picture, zoom, 0.0, spread(rng, picture, zoom, height, width))
+            return warp(picture, matrix, (height, width), "reflect")
+        x0, y0, x1, y1 = photo.boxes[int(rng.integers(len(photo.boxes)))]
+        window = (x0, y0, x1, y1) if kind < 0.8 else cheek(rng, x0, y0, x1, y1)
+        piece = cut(photo.image, window, (height, width))
+        return shuffled(rng, piece) if kind < 0.8 else piece
 
     def paste(
         self, scene: Scene, rng: Rng, pool: Sequence[Photo], size: float, target: Floats
@@ -335,10 +390,8 @@ class SceneComposer:
         if x1 - x0 < 2 or y1 - y0 < 2:
             return
         local = compose(np.array([[1.0, 0, -x0], [0, 1.0, -y0]]), matrix)
-        head = warp(photo.image, local, (y1 - y0, x1 - x0), "replicate").astype(np.float32)
-        alpha = matte(rng, box, local, y1 - y0, x1 - x0)[..., None]
-        under = scene.image[y0:y1, x0:x1]
-        scene.image[y0:y1, x0:x1] = (under + alpha * (head - under)).astype(np.uint8)
+        head = warp(photo.image, local, (y1 - y0, x1 - x0), "replicate")
+        blend(scene.image[y0:y1, x0:x1], head, matte(rng, box, local, y1 - y0, x1 - x0))
         kept = Photo(
             photo.image,
             photo.boxes[one : one + 1],

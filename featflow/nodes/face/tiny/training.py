@@ -36,7 +36,7 @@ CANVASES = ((256, 256), (320, 320), (320, 320), (448, 448), (640, 640))
 CALIBRATION_PHOTOS = 700
 
 
-DATA_OPTIONS = ("hard", "negatives", "crowd_size")
+DATA_OPTIONS = ("hard", "negatives", "crowd_size", "decoys")
 """Keys of ``[data]`` besides ``root``: fields of :class:`SceneComposer`."""
 
 
