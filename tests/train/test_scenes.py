@@ -306,3 +306,77 @@ def test_what_lies_between_faces_shows_none(mini_faces):
     rng = np.random.default_rng(0)
     shown = [scenes.between_faces(rng, 64, 96) for _ in range(5)]
     assert all(image.shape == (64, 96, 3) for image in shown)
+
+
+def test_decoys_stand_in_place_of_heads_and_have_no_label(composer):
+    from dataclasses import replace
+
+    for seed in range(20):
+        scene = replace(composer, decoys=1.0).pasted(np.random.default_rng(seed), 96, 128)
+        assert not scene.boxes and not scene.certain
+    some = replace(composer, decoys=0.5)
+    counts = [len(some.pasted(np.random.default_rng(s), 240, 320).boxes) for s in range(40)]
+    whole = [len(composer.pasted(np.random.default_rng(s), 240, 320).boxes) for s in range(40)]
+    assert 0.3 < sum(counts) / sum(whole) < 0.7
+
+
+def test_decoys_cover_no_face(composer):
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        scene = Scene(np.full((200, 200, 3), 90, np.uint8))
+        scene.boxes.append(np.array([60.0, 60.0, 120.0, 130.0]))
+        scene.certain.append(True)
+        composer.paste_decoy(scene, rng, rng.uniform(15, 90), rng.uniform(0, 200, 2))
+        assert (scene.image[60:130, 60:120] == 90).all()
+
+
+def test_a_decoy_changes_the_picture_where_it_stands(composer):
+    scene = Scene(np.zeros((200, 200, 3), np.uint8))
+    composer.paste_decoy(scene, np.random.default_rng(1), 40.0, np.array([120.0, 80.0]))
+    y, x = np.nonzero(scene.image.any(-1))
+    assert [x.mean(), y.mean()] == pytest.approx([120, 80], abs=6)
+
+
+@given(seed=st.integers(0, 500), side=st.integers(12, 40))
+def test_shuffling_moves_tiles_and_keeps_their_pixels(seed, side):
+    from featflow.train.layout import shuffled
+
+    image = np.arange(side * side * 3, dtype=np.int32).reshape(side, side, 3)
+    out = shuffled(np.random.default_rng(seed), image)
+    assert sorted(out.ravel()) == sorted(image.ravel())
+    assert (out != image).any(-1).mean() > 0.3
+
+
+def test_cut_takes_the_window_and_stretches_it():
+    import cv2
+
+    from featflow.train.layout import cut
+
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    part = cut(image, (10.0, 5.0, 40.0, 25.0), (20, 30))
+    np.testing.assert_array_equal(part, image[5:25, 10:40])
+    smooth = cv2.GaussianBlur(image, (0, 0), 3)
+    double = cut(smooth, (10.0, 5.0, 40.0, 25.0), (40, 60))
+    oracle = cv2.resize(smooth[5:25, 10:40], (60, 40), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(double.astype(int) - oracle)[2:-2, 2:-2].max() <= 1
+
+
+def test_cheeks_lie_inside_the_face_beside_its_features():
+    from featflow.train.layout import cheek
+
+    middles = []
+    for seed in range(50):
+        x0, y0, x1, y1 = cheek(np.random.default_rng(seed), 0.0, 0.0, 1.0, 1.0)
+        assert 0.1 < (x1 - x0) / 2 < 0.45
+        middles.append(((x0 + x1) / 2, (y0 + y1) / 2))
+    distance = np.linalg.norm(np.array(middles)[:, None] - FIVE_POINTS_IN_BOX[:2], axis=2)
+    assert distance.min() > 0.12  # no eye in the middle of the skin
+
+
+@given(level=st.floats(0, 1))
+def test_blend_is_a_weighted_mean(level):
+    from featflow.train.layout import blend
+
+    under = np.full((4, 5, 3), 200, np.uint8)
+    blend(under, np.full((4, 5, 3), 100, np.uint8), np.full((4, 5), level, np.float32))
+    assert np.abs(under - (200 - 100 * level)).max() <= 1
