@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import av
+import numpy as np
 
 from featflow.datasets import sample_clip
 
@@ -15,6 +16,22 @@ def one_face() -> Path:
     default = Path(__file__).parents[2].parent / "shared"
     shared = Path(os.environ.get("FEATFLOW_SHARED", default)) / "media" / "single_face.mp4"
     return shared if shared.is_file() else sample_clip().path
+
+
+def four_faces(folder: Path) -> Path:
+    """A clip of the size of :func:`one_face` that shows it four times, at half its size."""
+    target = folder / "four-faces.mp4"
+    with av.open(str(one_face())) as file, av.open(str(target), "w") as out:
+        stream = file.streams.video[0]
+        width, height = stream.width // 4 * 4, stream.height // 4 * 4
+        new = out.add_stream("libx264", rate=stream.average_rate)
+        new.width, new.height, new.pix_fmt = width, height, "yuv420p"
+        for frame in file.decode(stream):
+            small = frame.to_ndarray(format="rgb24", width=width // 2, height=height // 2)
+            sheet = av.VideoFrame.from_ndarray(np.tile(small, (2, 2, 1)), format="rgb24")
+            out.mux(new.encode(sheet))
+        out.mux(new.encode())
+    return target
 
 
 def looped(folder: Path, frames: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from pathlib import Path
 
 from tests.bench import clips
 from tests.bench.measure import THREADS, in_own_process
@@ -21,6 +22,10 @@ def main() -> None:
     print(f"{clip.name}, {THREADS} threads, median of {arguments.repeats} runs, ms a frame")
     results = {b: in_own_process("detect", clip, b, arguments.repeats) for b in BATCHES}
     _print_stages(results)
+    with tempfile.TemporaryDirectory() as folder:
+        four = clips.four_faces(Path(folder))
+        print("\nthe same with four faces a frame")
+        _print_stages({8: in_own_process("detect", four, 8, arguments.repeats)})
     if arguments.long:
         with tempfile.TemporaryDirectory() as folder:
             _print_long([in_own_process("long_run", n, folder) for n in (1000, 20000)])
