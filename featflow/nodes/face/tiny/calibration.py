@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from featflow.evaluation.detection import match_detections
-from featflow.nodes.face.tiny.network import FaceNet, cell_grid, decode
-from featflow.nodes.face.tiny.node import SPEC, thinned
+from featflow.nodes.face.tiny.look import find_candidates
+from featflow.nodes.face.tiny.network import FaceNet
+from featflow.nodes.face.tiny.thinning import thinned
 from featflow.train.scenes import Photo
 
 FLOOR = 0.05
@@ -27,14 +28,10 @@ def detect_in(
 
     The sides of the scene must divide by 64.
     """
-    image = SPEC.prepare(scene.image[None], torch.device("cpu"))
-    outputs: Tensor = model(image)[0]
-    boxes, _ = decode(outputs, cell_grid(*image.shape[2:]))
-    scores = outputs[:, 0].sigmoid()
-    wanted = scores >= threshold
-    kept, strength = boxes[wanted].double().numpy(), scores[wanted].double().numpy()
-    rows = thinned(kept, strength)
-    return kept[rows], strength[rows]
+    found = find_candidates(model, scene.image[None], torch.device("cpu"))
+    found = found[found.scores >= threshold]
+    rows = thinned(found.boxes, found.scores)
+    return found.boxes[rows], found.scores[rows]
 
 
 def bare(image: NDArray[np.uint8]) -> Photo:
@@ -49,8 +46,17 @@ def padded(photo: Photo, multiple: int = 64) -> Photo:
     return replace(photo, image=np.pad(photo.image, pads))
 
 
-def best_threshold(model: nn.Module, scenes: list[Photo], iou_threshold: float = 0.5) -> float:
-    """The score at which recall and precision on the scenes have the best harmonic mean."""
+def best_threshold(
+    model: nn.Module, scenes: list[Photo], iou_threshold: float = 0.5, beta: float = 1.0
+) -> float:
+    """The score at which recall and precision on the scenes have the best harmonic mean.
+
+    Args:
+        model: network in evaluation mode.
+        scenes: what to detect in.
+        iou_threshold: overlap of a face that is found.
+        beta: recall counts so many times as much as precision (van Rijsbergen 1979).
+    """
     found = [(scene, *detect_in(model, scene, FLOOR)) for scene in scenes]
     quality = []
     for threshold in THRESHOLDS:
@@ -60,7 +66,8 @@ def best_threshold(model: nn.Module, scenes: list[Photo], iou_threshold: float =
                 boxes[scores >= threshold], scene.boxes, scene.certain, iou_threshold
             )
             hits, misses, false = hits + got.hits, misses + got.misses, false + got.false
-        quality.append(2 * hits / max(1, 2 * hits + misses + false))
+        weighted = (1 + beta**2) * hits
+        quality.append(weighted / max(1, weighted + beta**2 * misses + false))
     # The middle of the best plateau, so that chance does not choose its edge.
     best = np.flatnonzero(np.array(quality) >= max(quality) - 0.002)
     return float(THRESHOLDS[best].mean())

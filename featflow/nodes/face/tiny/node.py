@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from featflow.errors import OptionError
 from featflow.flow.batch import Batch, FaceBatch
 from featflow.flow.node import InputSpec
-from featflow.geometry.boxes import drop_nested, nms
 from featflow.nodes._network import NetworkNode
+from featflow.nodes.face.tiny.thinning import thinned
+
+if TYPE_CHECKING:
+    from featflow.nodes.face.tiny.look import Candidates
 
 SPEC = InputSpec(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
@@ -24,9 +27,6 @@ size, for the faces that the network never saw that large."""
 
 LARGEST_IN_DETAIL = 320.0
 """Faces with more pixels than this are left to the overview, where there is one."""
-
-NESTED = 0.7
-"""Of two boxes, one with more than this part of the other inside, the weaker is dropped."""
 
 _MULTIPLE = 64
 
@@ -55,6 +55,8 @@ class FaceTiny(NetworkNode):
         max_side: frames with a longer side are shrunk to it before detection (original
             coordinates come out all the same). Faces below 16 pixels after that are not promised.
         nms_iou: of two boxes that overlap more than this the weaker is dropped.
+        second_look: look once more at boxes that are in doubt, mirrored and at another size.
+            It costs little (a patch of 128 pixels a box) and removes most false faces.
     """
 
     kind = "face"
@@ -63,7 +65,9 @@ class FaceTiny(NetworkNode):
     provides = ("box", "score", "points5")
     spec = SPEC
 
-    def __init__(self, max_side: int = 1600, nms_iou: float = 0.4) -> None:
+    def __init__(
+        self, max_side: int = 1600, nms_iou: float = 0.4, second_look: bool = True
+    ) -> None:
         super().__init__()
         if max_side < _MULTIPLE or not 0 < nms_iou < 1:
             raise OptionError(
@@ -72,6 +76,7 @@ class FaceTiny(NetworkNode):
             )
         self.max_side = max_side
         self.nms_iou = nms_iou
+        self.second_look = second_look
 
     def build(self) -> nn.Module:
         """The network of the recipe."""
@@ -113,13 +118,18 @@ class FaceTiny(NetworkNode):
             scales[index] = width / original_width, height / original_height
         return View(rows, scales, np.array([largest for _, largest, _ in members]), pixels)
 
-    def process(self, inputs: list[View]) -> list[tuple[View, Tensor]]:
-        """Raw predictions of every cell, (n, cells, 15) a view."""
-        return [(v, self.model(SPEC.prepare(v.pixels, self.device)).cpu()) for v in inputs]
+    def process(self, inputs: list[View]) -> list[tuple[View, Candidates]]:
+        """What may be faces in each view, in its pixels, looked at twice."""
+        return [(view, self._candidates(view)) for view in inputs]
 
-    def post_process(self, batch: Batch, outputs: list[tuple[View, Tensor]]) -> FaceBatch:
+    def _candidates(self, view: View) -> Candidates:
+        from featflow.nodes.face.tiny.look import find_candidates
+
+        return find_candidates(self.model, view.pixels, self.device, self.nms_iou, self.second_look)
+
+    def post_process(self, batch: Batch, outputs: list[tuple[View, Candidates]]) -> FaceBatch:
         """Boxes and points in original pixels, strongest first in each frame."""
-        found = [self._candidates(view, raw, batch.min_score) for view, raw in outputs]
+        found = [_in_frames(view, seen, batch.min_score) for view, seen in outputs]
         if not found:
             return FaceBatch.empty()
         rows, boxes, points, scores = (
@@ -139,36 +149,20 @@ class FaceTiny(NetworkNode):
             },
         )
 
-    @staticmethod
-    def _candidates(
-        view: View, raw: Tensor, min_score: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Frame row, box, points and score of every cell that sees a face."""
-        from featflow.nodes.face.tiny.network import cell_grid, decode
 
-        scores = raw[..., 0].sigmoid()
-        picture, cell = torch.nonzero(scores >= min_score, as_tuple=True)
-        cells = cell_grid(*view.pixels.shape[1:3])[cell]
-        boxes, points = decode(raw[picture, cell], cells)
-        index = picture.numpy()
-        box = boxes.double().numpy()
-        small_enough = (box[:, 2:] - box[:, :2]).max(1, initial=0) <= view.largest[index]
-        index, box = index[small_enough], box[small_enough]
-        scale = view.scales[index]
-        return (
-            view.rows[index],
-            box / np.tile(scale, 2),
-            points.double().numpy()[small_enough] / scale[:, None],
-            scores[picture, cell].double().numpy()[small_enough],
-        )
-
-
-def thinned(
-    boxes: NDArray[np.float64], scores: NDArray[np.float64], nms_iou: float = 0.4
-) -> NDArray[np.int64]:
-    """Indices of the boxes that stand for one face each, strongest first."""
-    apart = nms(boxes, scores, nms_iou)
-    return apart[drop_nested(boxes[apart], scores[apart], NESTED)]
+def _in_frames(
+    view: View, found: Candidates, min_score: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Frame row, box, points and score, in original pixels, of those that the view answers for."""
+    size = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0)
+    ours = found[(found.scores >= min_score) & (size <= view.largest[found.picture])]
+    scale = view.scales[ours.picture]
+    return (
+        view.rows[ours.picture],
+        ours.boxes / np.tile(scale, 2),
+        ours.points / scale[:, None],
+        ours.scores,
+    )
 
 
 def _rounded_up(side: int) -> int:
