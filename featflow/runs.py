@@ -111,7 +111,7 @@ class Run:
             stop=o.stop,
             output_size=o.output_size,
         )
-        self.meta = {**self.meta, "options": o.recorded()}
+        self.meta = {**self.meta, "options": {**self.meta.get("options", {}), **o.recorded()}}
         self.fields = {name for node in self.nodes for name in node.provides}
         self.flow = Flow(
             list(self.nodes),
@@ -264,7 +264,7 @@ class Run:
     ) -> Iterator[tuple[int, Fex]]:
         from tqdm.auto import tqdm
 
-        hidden = not (progress_bar and (sys.stderr.isatty() or _in_notebook()))
+        hidden = hides_progress(progress_bar)
         with tqdm(total=self.source.n_frames_hint, unit="frame", disable=hidden) as bar:
             self._tick = bar.update
             yield from pieces
@@ -292,6 +292,11 @@ def _prepend_rows(error: FeatflowError, before: list[Fex]) -> None:
 
 def _name(error: FeatflowError) -> str:
     return str(getattr(error, "source", ""))
+
+
+def hides_progress(progress_bar: bool) -> bool:
+    """Whether no bar is shown: nobody wants one, or nobody is there to see it."""
+    return not (progress_bar and (sys.stderr.isatty() or _in_notebook()))
 
 
 def _in_notebook() -> bool:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from featflow.extract.light import Normalised, normalise
     from featflow.extract.marks import Marks
+    from featflow.extract.options import ExtractOptions
+    from featflow.extract.people import gallery_of, people_rules
     from featflow.extract.realign import Realign
     from featflow.extract.refeed import Refeed
     from featflow.extract.rotate import RotationSearch, rotation_angles
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
+    "ExtractOptions": "options",
     "Marks": "marks",
     "Normalised": "light",
     "Realign": "realign",
@@ -30,14 +33,17 @@ _HOME = {
     "Rule": "rules",
     "aligned_rules": "rules",
     "distance_rule": "rules",
+    "gallery_of": "people",
     "normalise": "light",
     "order_rule": "rules",
+    "people_rules": "people",
     "roll_rule": "rules",
     "rotation_angles": "rotate",
     "scale_rule": "rules",
     "size_rule": "rules",
 }
 __all__ = [
+    "ExtractOptions",
     "Marks",
     "Normalised",
     "Realign",
@@ -46,8 +52,10 @@ __all__ = [
     "Rule",
     "aligned_rules",
     "distance_rule",
+    "gallery_of",
     "normalise",
     "order_rule",
+    "people_rules",
     "roll_rule",
     "rotation_angles",
     "scale_rule",

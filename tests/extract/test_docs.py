@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import featflow.extract
-from featflow import flow
+import featflow.identity
+from featflow import Detector, flow
 from featflow.extract import realign, refeed, rotate
 from featflow.fex import build
 from featflow.flow import batch, node, session
@@ -12,8 +13,8 @@ from featflow.geometry import centring, crop, similarity
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extract.md").read_text(encoding="utf-8")
 HOMES = (
-    featflow.extract, flow, realign, refeed, rotate, build, batch, node, session, centring,
-    crop, crop.CropRule, similarity, session.Session,
+    featflow, Detector, featflow.identity, featflow.extract, flow, realign, refeed, rotate,
+    build, batch, node, session, centring, crop, crop.CropRule, similarity, session.Session,
     batch.Batch, batch.FrameBatch, node.Node, flow.Flow,
 )  # fmt: skip
 
@@ -23,7 +24,8 @@ def test_the_examples(capsys):
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.S):
         exec(block, space)
     assert capsys.readouterr().out == (
-        "face/tiny+rotate landmark/tiny+clahe+refeed+realign filter/marks\n2.667\n"
+        "face/tiny+rotate landmark/tiny+clahe+refeed+realign filter/marks\n"
+        "landmark/tiny+refeed+realign\n[True] 0.44\n4\nTrue True\n2.667\n"
     )
 
 
