@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featflow.extract.options import ExtractOptions
     from featflow.fex.table import Fex
     from featflow.flow.node import Node
+    from featflow.tuning import Profile
 
 SLOTS = ("face", "landmark", "pose", "mask", "au", "emotion", "identity", "gaze")
 """What a detector can be asked for, in the order of the table's columns."""
@@ -50,6 +51,10 @@ class Detector:
         extract: how faces are looked for, aligned and marked: a
             :class:`featflow.extract.ExtractOptions`, or a mapping of its fields, as in
             ``{"rotate": 90, "min_size": 0.05}``.
+        compile: compile the networks with ``torch.compile``, at one batch size each. It takes
+            minutes at first, and pays for long clips; results differ by 1e-4 at most.
+        profile: batch sizes found by ``featflow profile``: its file, or a
+            :class:`featflow.tuning.Profile`.
         weights: node id to a weight file of your own, for published nodes.
         commercial_ok: refuse nodes whose licence or data do not allow commercial use.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, a torch device, or ``"auto"`` for the fastest
@@ -76,6 +81,8 @@ class Detector:
         *,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         extract: ExtractOptions | Mapping[str, Any] | None = None,
+        compile: bool = False,
+        profile: str | Path | Profile | None = None,
         weights: Mapping[str, str | Path] | None = None,
         commercial_ok: bool = False,
         device: str = "auto",
@@ -106,6 +113,8 @@ class Detector:
             order_nodes(list(self.nodes.values()))
         self.mode: Literal["threads", "sequential"] = mode
         self.device = _resolve_device(device)
+        self.compile = compile
+        self.batch_sizes = _batch_sizes(profile, self.nodes, self.device)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{slot}={node.name}" for slot, node in self.nodes.items())
@@ -231,7 +240,9 @@ class Detector:
                 "use detect_from(table)"
             )
         self.load()
-        return Run(list(self.nodes.values()), inputs, options, self.meta(), self.mode)
+        return Run(
+            list(self.nodes.values()), inputs, options, self.meta(), self.mode, self.batch_sizes
+        )
 
     def detect_from(
         self,
@@ -282,9 +293,15 @@ class Detector:
         Raises:
             WeightsError: weights are not here and cannot be fetched, or are not the node's.
             SchemaError: people to filter by were enrolled with another identity node.
+            CompileError: a network cannot be compiled.
         """
         for node in self.nodes.values():
             node.load(self.device)
+        if self.compile:
+            from featflow.tuning import compile_node
+
+            for node in self.nodes.values():
+                compile_node(node, self.batch_sizes.get(node.id))
         self.extract.check_made_by(self.meta())
 
     def meta(self) -> dict[str, Any]:
@@ -307,6 +324,18 @@ def _checked_options(
     if unused:
         raise OptionError(f"options are given for slots that are None: {', '.join(unused)}")
     return given
+
+
+def _batch_sizes(
+    profile: str | Path | Profile | None, nodes: Mapping[str, Node], device: str
+) -> dict[str, int]:
+    """Rows at a time by node id, where a profile says so."""
+    if profile is None:
+        return {}
+    from featflow.tuning import Profile
+
+    found = profile if isinstance(profile, Profile) else Profile.load(profile)
+    return found.sizes_for(list(nodes.values()), device)
 
 
 def _resolve_device(device: str) -> str:

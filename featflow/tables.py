@@ -119,6 +119,7 @@ class TableRun:
                 given=(*self._given, ROW),
                 mode=self.detector.mode,
                 frame_batch=self.options.frames,
+                face_batch=self.detector.batch_sizes or None,
             )
         except UnmetNeedsError as error:
             known = ", ".join(self._given) or "nothing that a node reads"

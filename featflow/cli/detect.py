@@ -48,7 +48,9 @@ def detect(
     save: Path | None = typer.Option(None, help="Table: .csv, .parquet, .feather or .json."),
     annotate: Path | None = typer.Option(None, help="Folder for annotated pictures."),
     device: str = typer.Option("auto", help="cpu, cuda, mps or auto."),
-    batch_size: int = typer.Option(8, min=1, help="Frames at a time."),
+    batch_size: int | None = typer.Option(None, min=1, help="Frames at a time; 8, or profiled."),
+    profile: Path | None = typer.Option(None, help="Batch sizes found by featflow profile."),
+    compile: bool = typer.Option(False, help="Compile networks: slow start, for long clips."),
     num_workers: int = typer.Option(0, min=0, help="Decoding processes; 0 is a thread."),
     threshold: float = typer.Option(0.5, help="Least score of a face."),
     skip_frames: int | None = typer.Option(None, min=1, help="Take every n-th frame of clips."),
@@ -79,7 +81,8 @@ def detect(
         stop=stop,
         on_error=cast("OnError", on_error),
     )
-    work = Work(make_detector(slots, extract, table is not None, device=device), options, quiet)
+    tuned = {"device": device, "profile": profile, "compile": compile}
+    work = Work(make_detector(slots, extract, table is not None, **tuned), options, quiet)
     if table is not None:
         _check_from(inputs, options, resume)
         done = work.from_table(table, save)

@@ -119,4 +119,4 @@ def _people(path: Path, several: Any, nodes: Mapping[str, Any], rest: Mapping[st
     needed = {**nodes, "face": nodes["face"] or DEFAULT_NODES["face"], "pose": None}
     if not needed["identity"]:
         raise OptionError("--wanted and --unwanted compare faces: name an --identity node")
-    return gallery_of(Detector(**needed, **rest), path, several)
+    return gallery_of(Detector(**needed, device=rest.get("device", "auto")), path, several)
