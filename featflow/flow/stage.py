@@ -212,6 +212,7 @@ class NodeStage:
 
 
 def memory_ran_out(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, of the process or of the device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower()
