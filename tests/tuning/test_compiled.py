@@ -121,6 +121,12 @@ def test_networks_are_found_once_wherever_they_lie(plainly: Any) -> None:
     assert compile_node(wrapped, 6) == 1
     assert isinstance(inside.model, FixedBatch)
     assert compile_node(make_node("mask", "hull")) == 0
+    # What points back to itself is searched once; what is no node, list or mapping is not.
+    round_about = Looks()
+    round_about.itself = round_about  # type: ignore[attr-defined]
+    round_about.parts["again"] = round_about.parts
+    round_about.foreign = type("Foreign", (), {"net": Small()})()  # type: ignore[attr-defined]
+    assert len(networks_of(round_about)) == 2
 
 
 def test_a_node_that_finds_faces_sees_one_frame_at_a_time(plainly: Any) -> None:

@@ -238,6 +238,24 @@ def test_efforts_that_make_no_sense(wrong: dict[str, Any]) -> None:
         Effort(**wrong)
 
 
+def test_the_table_has_a_line_a_trial_and_none_for_what_did_not_fit(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from featflow.cli.profile import _show
+
+    trials = (
+        Trial({"a/x": 1}, {"a/x": 10.0}, 2 * 10**9),
+        Trial({"a/x": 8}, {"a/x": 40.0}, 0),
+        Trial({"a/x": 16}),
+    )
+    _show(trials, {"a/x": 8})
+    lines = capfd.readouterr().out.strip("\n").splitlines()
+    assert len(lines) == 3
+    assert lines[0].split() == ["a/x", "least", "memory"]
+    assert lines[1].split() == ["1:", "10.0/s", "10.0/s", "2.00", "GB"]
+    assert lines[2].split() == [">", "8:", "40.0/s", "40.0/s"]
+
+
 def test_the_command_prints_one_line_a_trial_saves_and_is_used(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
