@@ -11,7 +11,7 @@ from torch import nn
 
 from featflow import Detector
 from featflow.errors import CompileError
-from featflow.extract import Realign, Refeed
+from featflow.extract.wrap import Wrapped
 from featflow.flow.batch import Batch
 from featflow.flow.node import InputSpec, Node
 from featflow.geometry.crop import CropRule
@@ -115,11 +115,12 @@ def test_networks_are_found_once_wherever_they_lie(plainly: Any) -> None:
     assert node.other.size == 4
     assert compile_node(node) == 0
     # A wrapper's network is that of the node inside, also where two wrappers share it.
-    inside = make_node("landmark", "tiny")
-    inside.load("cpu")
-    wrapped = Realign(inside, Refeed(inside, 2))
+    inside = Looks()
+    wrapped = Wrapped(Wrapped(inside, "once"), "twice")
+    wrapped.beside = inside  # type: ignore[attr-defined]
     assert compile_node(wrapped, 6) == 1
-    assert isinstance(inside.model, FixedBatch)
+    assert isinstance(inside.other, FixedBatch)
+    assert inside.other.size == 6
     assert compile_node(make_node("mask", "hull")) == 0
     # What points back to itself is searched once; what is no node, list or mapping is not.
     round_about = Looks()
