@@ -44,10 +44,12 @@ def download(
 
 
 def convert_weights(
-    file: Path = typer.Argument(..., help="A PyTorch checkpoint (.pth, .pt, .pth.tar)."),
+    file: Path = typer.Argument(
+        ..., help="A PyTorch checkpoint (.pth, .pt, .pth.tar) or a .skops file."
+    ),
     out: Path | None = typer.Option(None, help="File to write; by default beside FILE."),
 ) -> None:
-    """Write a PyTorch checkpoint as safetensors, once, without running what is in it."""
+    """Write a published weight file as safetensors, once, without running what is in it."""
     from featflow.hub import convert_checkpoint
 
     results.print(str(convert_checkpoint(file, out)), soft_wrap=True)

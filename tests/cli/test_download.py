@@ -1,5 +1,8 @@
+import json
 import re
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,6 +97,21 @@ def test_a_checkpoint_is_converted(app, tmp_path):
     result = runner.invoke(app, ["convert-weights", str(tmp_path / "w.pth")])
     assert result.exit_code == 0, result.output
     assert torch.equal(load_file(tmp_path / "w.safetensors")["a"], weights["a"])
+
+
+def test_a_skops_file_is_converted_or_refused(app, tmp_path):
+    expected = Path(__file__).parents[1] / "hub" / "expected" / "svm_emo.skops"
+    (tmp_path / "w.skops").write_bytes(expected.read_bytes())
+    result = runner.invoke(app, ["convert-weights", str(tmp_path / "w.skops")])
+    assert result.exit_code == 0, result.output
+    assert load_file(tmp_path / "w.safetensors")["projection.full.components"].shape == (5, 20)
+    root = {"__class__": "system", "__module__": "os", "__loader__": "FunctionNode", "protocol": 2}
+    with zipfile.ZipFile(tmp_path / "x.skops", "w") as archive:
+        archive.writestr("schema.json", json.dumps(root))
+    result = runner.invoke(app, ["convert-weights", str(tmp_path / "x.skops")])
+    assert result.exit_code == 1
+    assert "os.system (FunctionNode)" in said(result)
+    assert not (tmp_path / "x.safetensors").exists()
 
 
 def test_the_state_of_weights(app, fetched):
