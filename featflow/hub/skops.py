@@ -62,14 +62,6 @@ ALLOWED_TYPES: Mapping[str, frozenset[str]] = MappingProxyType(
 """Loader of a node to the types that it may stand for. Everything else is refused by name."""
 
 
-# numpy does not annotate these.
-_npy_version: Callable[..., tuple[int, int]] = np.lib.format.read_magic
-_NPY_HEADERS: Mapping[tuple[int, int], Callable[..., Any]] = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """An object of a skops file as data.
@@ -154,7 +146,7 @@ class _Reader:
         if kind not in ALLOWED_TYPES.get(loader, ()):
             self.refused.add(f"{kind} ({loader})")
             return None
-        read = {
+        readers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "JsonNode": lambda n: json.loads(n["content"]),
             "DictNode": self.dictionary,
             "ListNode": self.items,
@@ -164,8 +156,8 @@ class _Reader:
             "NdArrayNode": self.array,
             "TypeNode": lambda _: kind,
             "ObjectNode": lambda n: Record(kind, self.attributes(n)),
-        }[loader]
-        return read(node)
+        }
+        return readers[loader](node)
 
     def items(self, node: Mapping[str, Any]) -> list[Any]:
         return [self.value(item) for item in node["content"]]
@@ -200,7 +192,11 @@ def parse_npy(data: bytes) -> NDArray[Any]:
     """
     stream = io.BytesIO(data)
     try:
-        shape, by_column, dtype = _NPY_HEADERS[_npy_version(stream)](stream)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        shape, by_column, dtype = read[np.lib.format.read_magic(stream)](stream)
     except (KeyError, TypeError, ValueError, SyntaxError, TokenError) as error:
         raise WeightsError(f"holds an array that is no .npy file ({error})") from error
     count = int(np.prod(shape, dtype=object)) if shape else 1
