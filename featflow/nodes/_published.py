@@ -114,7 +114,7 @@ class CropNode(PublishedNode):
     Args:
         weights, preprocessing: see :class:`PublishedNode`.
         bf16: compute in bfloat16, which is faster where the device has it; values move in
-            their third digit, as ``docs/weights.md`` says.
+            their third digit, as ``docs/networks.md`` says.
 
     Attributes:
         takes_bf16: whether the node's values bear that.

@@ -217,13 +217,14 @@ def inside(weights: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     clip = clips.one_face()
     options = RunOptions(batch_size=arguments.batch, stop=arguments.seconds)
     threaded = reference_set(weights, "threads")
-    timed_run(threaded, clip, RunOptions(batch_size=arguments.batch, stop=0.3))  # warm-up
+    warm_up = RunOptions(batch_size=arguments.batch, stop=min(0.3, arguments.seconds or 0.3))
+    timed_run(threaded, clip, warm_up)
     walls = [timed_run(threaded, clip, options) for _ in range(arguments.repeats)]
     peak = peak_mb()
     threaded.close()
     # One thing at a time, so that a network's seconds are its own.
     detector = reference_set(weights, "sequential")
-    timed_run(detector, clip, RunOptions(batch_size=arguments.batch, stop=0.3))
+    timed_run(detector, clip, warm_up)
     meter = Meter()
     for node in detector.nodes.values():
         if node.id in LAYOUTS:

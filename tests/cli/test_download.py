@@ -120,6 +120,37 @@ def test_the_state_of_weights(app, fetched):
     runner.invoke(app, ["download", "landmark/pfld"])
     assert command.weights_state(card) == "3.0 MB, here"
     unknown = replace(card, source=replace(card.source, tensor_bytes=0))
-    assert command.weights_state(unknown) == "here"
+    assert command.weights_state(unknown) == "0.0 MB, here"  # what the file has
+    absent = card_of("au/svm")
+    assert command.weights_state(absent) == "to download"
     assert command.weights_state(card_of("landmark/tiny")) == "1.9 MB"
     assert command.weights_state(card_of("mask/hull")) == "none"
+
+
+def test_nodes_tells_of_every_node_whether_it_is_here_its_size_and_licence(
+    app, fetched, tmp_path, monkeypatch
+):
+    from featflow.cli import nodes
+
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("FEATFLOW_WEIGHTS", str(tmp_path / "mine"))
+    (tmp_path / "mine/au/xgb").mkdir(parents=True)
+    (tmp_path / "mine/au/xgb/xgb_au_classifier_v2.skops").write_bytes(b"x" * 2_600_000)
+    nodes.register(app)
+    runner.invoke(app, ["download", "landmark/pfld"])
+    result = runner.invoke(app, ["nodes"])
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: line for line in result.output.splitlines() if "/" in line}
+    assert set(available()) <= lines.keys()
+    for name in available():
+        card = card_of(name)
+        assert card.licence in lines[name]
+        assert ("to download" in lines[name]) == (
+            card.source is not None and name not in ("landmark/pfld", "au/xgb")
+        )
+        if card.size_bytes or (card.source and card.source.tensor_bytes):
+            assert " MB" in lines[name]
+    assert "3.0 MB, here" in lines["landmark/pfld"]
+    assert "2.6 MB, here" in lines["au/xgb"]
+    size = card_of("emotion/resmasknet").source.tensor_bytes / 1e6
+    assert f"{size:.1f} MB, to download" in lines["emotion/resmasknet"]
