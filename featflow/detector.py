@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 SLOTS = ("face", "landmark", "pose", "mask", "au", "emotion", "identity", "gaze")
 """What a detector can be asked for, in the order of the table's columns."""
 
+REFERENCE = {
+    "face": "retinaface",
+    "landmark": "mobilefacenet",
+    "pose": "pose_mlp",
+    "au": "xgb",
+    "emotion": "resmasknet",
+    "identity": "arcface",
+    "gaze": "l2cs",
+}
+"""The published nodes that py-feat 2.0.3 runs by default."""
+
 
 class Detector:
     """Finds faces and describes them.
@@ -115,6 +126,32 @@ class Detector:
         self.device = _resolve_device(device)
         self.compile = compile
         self.batch_sizes = _batch_sizes(profile, self.nodes, self.device)
+
+    @classmethod
+    def reference(
+        cls,
+        *,
+        preprocessing: Literal["trained", "reference"] = "trained",
+        weights: Mapping[str, str | Path] | None = None,
+        commercial_ok: bool = False,
+        device: str = "auto",
+        mode: Literal["threads", "sequential"] = "threads",
+    ) -> Detector:
+        """The published networks that py-feat 2.0.3 runs by default (:data:`REFERENCE`).
+
+        Args:
+            preprocessing: ``"trained"`` feeds the networks what they were trained on,
+                ``"reference"`` what py-feat 2.0.3 feeds them, for its numbers.
+            weights, commercial_ok, device, mode: see :class:`Detector`.
+        """
+        return cls(
+            **REFERENCE,
+            options={slot: {"preprocessing": preprocessing} for slot in REFERENCE},
+            weights=weights,
+            commercial_ok=commercial_ok,
+            device=device,
+            mode=mode,
+        )
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{slot}={node.name}" for slot, node in self.nodes.items())
