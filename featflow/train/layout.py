@@ -100,7 +100,9 @@ def blend(under: Image, over: Image, alpha: NDArray[np.float32]) -> None:
     under[:] = (below + alpha[..., None] * (over.astype(np.float32) - below)).astype(np.uint8)
 
 
-def cut(image: Image, window: tuple[float, float, float, float], size: tuple[int, int]) -> Image:
+def cut(
+    image: Image, window: Floats | tuple[float, float, float, float], size: tuple[int, int]
+) -> Image:
     """The window x0, y0, x1, y1 of a picture, stretched to ``size`` (height, width)."""
     x0, y0, x1, y1 = window
     height, width = size

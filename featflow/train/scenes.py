@@ -356,9 +356,8 @@ class SceneComposer:
             zoom = max(zoom, float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))))
             matrix = placed(picture, zoom, 0.0, spread(rng, picture, zoom, height, width))
             return warp(picture, matrix, (height, width), "reflect")
-        x0, y0, x1, y1 = photo.boxes[int(rng.integers(len(photo.boxes)))]
-        window = (x0, y0, x1, y1) if kind < 0.8 else cheek(rng, x0, y0, x1, y1)
-        piece = cut(photo.image, window, (height, width))
+        box = photo.boxes[int(rng.integers(len(photo.boxes)))]
+        piece = cut(photo.image, box if kind < 0.8 else cheek(rng, *box), (height, width))
         return shuffled(rng, piece) if kind < 0.8 else piece
 
     def paste(
