@@ -13,11 +13,26 @@ from featflow.nodes import make_node
 from featflow.runs import OnError, Run, RunOptions
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from featflow.extract.options import ExtractOptions
     from featflow.fex.table import Fex
     from featflow.flow.node import Node
+    from featflow.tuning import Profile
 
 SLOTS = ("face", "landmark", "pose", "mask", "au", "emotion", "identity", "gaze")
 """What a detector can be asked for, in the order of the table's columns."""
+
+REFERENCE = {
+    "face": "retinaface",
+    "landmark": "mobilefacenet",
+    "pose": "pose_mlp",
+    "au": "xgb",
+    "emotion": "resmasknet",
+    "identity": "arcface",
+    "gaze": "l2cs",
+}
+"""The published nodes that py-feat 2.0.3 runs by default."""
 
 
 class Detector:
@@ -34,7 +49,8 @@ class Detector:
         1
 
     Args:
-        face: finds boxes, scores and five points.
+        face: finds boxes, scores and five points; None for a detector that only takes tables
+            of faces (:meth:`detect_from`).
         landmark: gives 68 points.
         pose: gives the head's rotation and translation.
         mask: gives face masks. They are arrays, not columns: ``run(...).batches()`` has them.
@@ -43,6 +59,13 @@ class Detector:
         identity: gives an embedding a face.
         gaze: gives the direction of the eyes.
         options: slot to arguments of its node, as in ``{"face": {"max_side": 1280}}``.
+        extract: how faces are looked for, aligned and marked: a
+            :class:`featflow.extract.ExtractOptions`, or a mapping of its fields, as in
+            ``{"rotate": 90, "min_size": 0.05}``.
+        compile: compile the networks with ``torch.compile``, at one batch size each. It takes
+            minutes at first, and pays for long clips; results differ by 1e-4 at most.
+        profile: batch sizes found by ``featflow profile``: its file, or a
+            :class:`featflow.tuning.Profile`.
         weights: node id to a weight file of your own, for published nodes.
         commercial_ok: refuse nodes whose licence or data do not allow commercial use.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, a torch device, or ``"auto"`` for the fastest
@@ -68,11 +91,15 @@ class Detector:
         gaze: str | Node | type[Node] | None = None,
         *,
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        extract: ExtractOptions | Mapping[str, Any] | None = None,
+        compile: bool = False,
+        profile: str | Path | Profile | None = None,
         weights: Mapping[str, str | Path] | None = None,
         commercial_ok: bool = False,
         device: str = "auto",
         mode: Literal["threads", "sequential"] = "threads",
     ) -> None:
+        from featflow.extract.options import ExtractOptions
         from featflow.flow.graph import order_nodes
         from featflow.hub import give_weights, require_commercial
 
@@ -80,22 +107,51 @@ class Detector:
             zip(SLOTS, (face, landmark, pose, mask, au, emotion, identity, gaze), strict=True)
         )
         options = _checked_options(options, wanted)
-        self.nodes: dict[str, Node] = {
+        nodes: dict[str, Node] = {
             slot: make_node(slot, spec, options.get(slot))
             for slot, spec in wanted.items()
             if spec is not None
         }
-        if "face" not in self.nodes:
-            raise OptionError("a detector needs a face node; face=None leaves nothing to describe")
         if mode not in ("threads", "sequential"):
             raise OptionError(f"mode is 'threads' or 'sequential', got {mode!r}")
-        order_nodes(list(self.nodes.values()))
         if weights:
-            give_weights(self.nodes.values(), weights)
+            give_weights(nodes.values(), weights)
         if commercial_ok:
-            require_commercial(self.nodes.values())
+            require_commercial(nodes.values())
+        self.extract = ExtractOptions.of(extract)
+        self.nodes: dict[str, Node] = self.extract.wrap(nodes)
+        if "face" in self.nodes:
+            order_nodes(list(self.nodes.values()))
         self.mode: Literal["threads", "sequential"] = mode
         self.device = _resolve_device(device)
+        self.compile = compile
+        self.batch_sizes = _batch_sizes(profile, self.nodes, self.device)
+
+    @classmethod
+    def reference(
+        cls,
+        *,
+        preprocessing: Literal["trained", "reference"] = "trained",
+        weights: Mapping[str, str | Path] | None = None,
+        commercial_ok: bool = False,
+        device: str = "auto",
+        mode: Literal["threads", "sequential"] = "threads",
+    ) -> Detector:
+        """The published networks that py-feat 2.0.3 runs by default (:data:`REFERENCE`).
+
+        Args:
+            preprocessing: ``"trained"`` feeds the networks what they were trained on,
+                ``"reference"`` what py-feat 2.0.3 feeds them, for its numbers.
+            weights, commercial_ok, device, mode: see :class:`Detector`.
+        """
+        return cls(
+            **REFERENCE,
+            options={slot: {"preprocessing": preprocessing} for slot in REFERENCE},
+            weights=weights,
+            commercial_ok=commercial_ok,
+            device=device,
+            mode=mode,
+        )
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{slot}={node.name}" for slot, node in self.nodes.items())
@@ -215,15 +271,83 @@ class Detector:
 
     def run(self, inputs: Any, options: RunOptions) -> Run:
         """A run over inputs, not yet begun, for those who want its pieces or its report."""
+        if "face" not in self.nodes:
+            raise OptionError(
+                "this detector has no face node (face=None), so it takes tables of faces alone: "
+                "use detect_from(table)"
+            )
+        self.load()
+        return Run(
+            list(self.nodes.values()), inputs, options, self.meta(), self.mode, self.batch_sizes
+        )
+
+    def detect_from(
+        self,
+        table: pd.DataFrame | str | Path,
+        batch_size: int | None = None,
+        on_error: OnError = "raise",
+        save: str | Path | None = None,
+        progress_bar: bool = True,
+        *,
+        pictures: Mapping[str, Any] | None = None,
+    ) -> Fex:
+        """Run the nodes on faces that a table holds already.
+
+        The rows take the place of detection, and their landmarks and other columns that of the
+        nodes that this detector does not have. Make it with ``face=None``. Pictures are read
+        again only where a node looks at them. See :class:`featflow.tables.TableRun`.
+
+        Args:
+            table: faces, or a file that holds them.
+            batch_size: frames at a time; 8 where you do not say.
+            on_error: a picture that cannot be read again ``"raise"``-s, or its rows are marked
+                and have nothing new (``"row"``), or are left out (``"skip"``).
+            save: file to write.
+            progress_bar: show frames a second and time left.
+            pictures: where inputs are now, if not where the table says: value of ``input`` to a
+                path or an array.
+
+        Returns:
+            The same rows, in the same order, with all their columns; those that the nodes make
+            are added or replaced.
+
+        Raises:
+            OptionError: this detector finds faces itself, or an argument is out of range.
+            UnmetNeedsError: a node requires what neither the table nor another node provides.
+            InputError: under ``on_error="raise"``: a picture cannot be read, or is not the one
+                that the table was made of.
+            SchemaError: the table lacks columns that say where its faces are.
+        """
+        from featflow.tables import TableRun
+
+        options = RunOptions(batch_size=batch_size, on_error=on_error)
+        run = TableRun(self, table, options, pictures or {})
+        return run.table(save=save, progress_bar=progress_bar)
+
+    def load(self) -> None:
+        """Read the weights of all nodes; a run does so itself.
+
+        Raises:
+            WeightsError: weights are not here and cannot be fetched, or are not the node's.
+            SchemaError: people to filter by were enrolled with another identity node.
+            CompileError: a network cannot be compiled.
+        """
         for node in self.nodes.values():
             node.load(self.device)
-        return Run(list(self.nodes.values()), inputs, options, self.meta(), self.mode)
+        if self.compile:
+            from featflow.tuning import compile_node
+
+            for node in self.nodes.values():
+                compile_node(node, self.batch_sizes.get(node.id))
+        self.extract.check_made_by(self.meta())
 
     def meta(self) -> dict[str, Any]:
         """Which nodes and weights this detector runs, as it is recorded with every table."""
         nodes = {slot: node.id for slot, node in self.nodes.items()}
         weights = {node.id: node.weights_hash() for node in self.nodes.values()}
-        return new_meta(nodes, {k: v for k, v in weights.items() if v})
+        extract = self.extract.recorded()
+        options = {"extract": extract} if extract else {}
+        return new_meta(nodes, {k: v for k, v in weights.items() if v}, options)
 
 
 def _checked_options(
@@ -237,6 +361,18 @@ def _checked_options(
     if unused:
         raise OptionError(f"options are given for slots that are None: {', '.join(unused)}")
     return given
+
+
+def _batch_sizes(
+    profile: str | Path | Profile | None, nodes: Mapping[str, Node], device: str
+) -> dict[str, int]:
+    """Rows at a time by node id, where a profile says so."""
+    if profile is None:
+        return {}
+    from featflow.tuning import Profile
+
+    found = profile if isinstance(profile, Profile) else Profile.load(profile)
+    return found.sizes_for(list(nodes.values()), device)
 
 
 def _resolve_device(device: str) -> str:

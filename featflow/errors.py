@@ -91,6 +91,10 @@ class NodeError(FeatflowError):
     """A node broke its contract or raised while it ran; ``__cause__`` has the original."""
 
 
+class CompileError(FeatflowError):
+    """A network cannot be compiled, or computes something else when it is."""
+
+
 class StalledError(FeatflowError):
     """A stage of a flow made no progress for the set time."""
 

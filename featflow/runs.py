@@ -86,6 +86,8 @@ class Run:
         options: how to run.
         meta: metadata of the detector; the options are added.
         mode: see :class:`featflow.flow.Flow`.
+        batch_sizes: rows at a time by node id, where not the node's own; those of ``options``
+            come first.
 
     Attributes:
         failures: inputs that could not be read, as far as the run has come.
@@ -97,6 +99,7 @@ class Run:
     options: RunOptions
     meta: dict[str, Any]
     mode: Literal["threads", "sequential"] = "threads"
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
     failures: list[FeatflowError] = field(default_factory=list)
     frames_done: int = 0
     _table_seconds: float = field(default=0.0, repr=False)
@@ -111,15 +114,23 @@ class Run:
             stop=o.stop,
             output_size=o.output_size,
         )
-        self.meta = {**self.meta, "options": o.recorded()}
+        self.meta = {**self.meta, "options": {**self.meta.get("options", {}), **o.recorded()}}
         self.fields = {name for node in self.nodes for name in node.provides}
         self.flow = Flow(
             list(self.nodes),
             mode=self.mode,
-            frame_batch=o.frames,
+            frame_batch=self.frames_at_a_time,
+            face_batch=self.batch_sizes or None,
             min_score=o.face_detection_threshold,
             stall_seconds=None if o.live else 300.0,
         )
+
+    @property
+    def frames_at_a_time(self) -> int:
+        """Frames that the detector sees at one time."""
+        finders = [node.id for node in self.nodes if node.unit == "frame"]
+        found = [self.batch_sizes[name] for name in finders if name in self.batch_sizes]
+        return self.options.batch_size or (found[0] if found else DEFAULT_BATCH)
 
     @property
     def timings(self) -> dict[str, float]:
@@ -168,7 +179,7 @@ class Run:
     def _frames(self) -> Iterator[list[Frame]]:
         """Decoded frames; failures are noted here, where resumed pieces come past too."""
         options = self.options
-        for frames in frame_batches(self.source, options.frames, options.num_workers):
+        for frames in frame_batches(self.source, self.frames_at_a_time, options.num_workers):
             self.failures.extend(frame.error for frame in frames if frame.error is not None)
             yield frames
 
@@ -264,7 +275,7 @@ class Run:
     ) -> Iterator[tuple[int, Fex]]:
         from tqdm.auto import tqdm
 
-        hidden = not (progress_bar and (sys.stderr.isatty() or _in_notebook()))
+        hidden = hides_progress(progress_bar)
         with tqdm(total=self.source.n_frames_hint, unit="frame", disable=hidden) as bar:
             self._tick = bar.update
             yield from pieces
@@ -292,6 +303,11 @@ def _prepend_rows(error: FeatflowError, before: list[Fex]) -> None:
 
 def _name(error: FeatflowError) -> str:
     return str(getattr(error, "source", ""))
+
+
+def hides_progress(progress_bar: bool) -> bool:
+    """Whether no bar is shown: nobody wants one, or nobody is there to see it."""
+    return not (progress_bar and (sys.stderr.isatty() or _in_notebook()))
 
 
 def _in_notebook() -> bool:

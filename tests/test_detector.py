@@ -178,8 +178,8 @@ def test_unknown_arguments_are_errors():
         Detector(pose=None, options={"pose": {"x": 1}})
     with pytest.raises(errors.UnmetNeedsError, match="landmarks"):
         Detector(landmark=None, pose="mlp")
-    with pytest.raises(errors.OptionError, match="face"):
-        Detector(face=None, landmark=None, pose=None)
+    with pytest.raises(errors.OptionError, match="no face node"):
+        Detector(face=None, landmark=None, pose=None).detect(square())
     with pytest.raises(errors.OptionError, match="device"):
         Detector(device="abacus")
     with pytest.raises(errors.OptionError, match="empty|no input"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,11 +13,14 @@ from rich.table import Table
 
 from featflow.cli.codes import exits_cleanly
 from featflow.cli.console import errors, results
+from featflow.cli.flags import EXTRACT_FLAGS, SLOT_FLAGS, make_detector, takes
 from featflow.errors import FeatflowError, OptionError, OutputError
 from featflow.files import write_atomically
 
 if TYPE_CHECKING:
+    from featflow.detector import Detector
     from featflow.fex.table import Fex
+    from featflow.runs import RunOptions
 
 SAMPLES = {"sample:photo": "sample_photo", "sample:clip": "sample_clip"}
 
@@ -29,17 +34,23 @@ def register(app: typer.Typer) -> None:
     app.command("detect")(exits_cleanly(detect))
 
 
+@takes("slots", SLOT_FLAGS)
+@takes("extract", EXTRACT_FLAGS)
 def detect(
-    inputs: list[str] = typer.Argument(
-        ..., help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
+    slots: Mapping[str, str | None],
+    extract: Mapping[str, Any],
+    inputs: list[str] | None = typer.Argument(
+        None, help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
+    ),
+    table: Path | None = typer.Option(
+        None, "--from", help="Take the faces of this table, in place of inputs and detection."
     ),
     save: Path | None = typer.Option(None, help="Table: .csv, .parquet, .feather or .json."),
     annotate: Path | None = typer.Option(None, help="Folder for annotated pictures."),
-    face: str = typer.Option("tiny", help="Face node."),
-    landmark: str = typer.Option("tiny", help="Landmark node, or none."),
-    pose: str = typer.Option("mlp", help="Pose node, or none."),
     device: str = typer.Option("auto", help="cpu, cuda, mps or auto."),
-    batch_size: int = typer.Option(8, min=1, help="Frames at a time."),
+    batch_size: int | None = typer.Option(None, min=1, help="Frames at a time; 8, or profiled."),
+    profile: Path | None = typer.Option(None, help="Batch sizes found by featflow profile."),
+    compile: bool = typer.Option(False, help="Compile networks: slow start, for long clips."),
     num_workers: int = typer.Option(0, min=0, help="Decoding processes; 0 is a thread."),
     threshold: float = typer.Option(0.5, help="Least score of a face."),
     skip_frames: int | None = typer.Option(None, min=1, help="Take every n-th frame of clips."),
@@ -54,14 +65,12 @@ def detect(
 
     Without --save the rows are printed with their first columns: in short on a terminal, as CSV
     into a pipe. With it, inputs that failed are listed in <save>.errors.json.
+
+    With --from only the nodes that you name run, on the faces that the table holds.
     """
-    from featflow.detector import Detector
     from featflow.runs import OnError, RunOptions
 
     _check_folder(annotate)
-    paths = [_sample(name) for name in inputs]
-    slots = {"face": face, "landmark": _none(landmark), "pose": _none(pose)}
-    detector = Detector(**slots, device=device)  # type: ignore[arg-type]
     options = RunOptions(
         batch_size=batch_size,
         num_workers=num_workers,
@@ -72,20 +81,73 @@ def detect(
         stop=stop,
         on_error=cast("OnError", on_error),
     )
-    run = detector.run(paths, options)
-    progress = not quiet
-    table: Fex | None = None
-    if save is not None:
-        rows = run.save(save, resume=resume, progress_bar=progress)
-        _say(quiet, f"{rows} rows written to {save}")
+    tuned = {"device": device, "profile": profile, "compile": compile}
+    work = Work(make_detector(slots, extract, table is not None, **tuned), options, quiet)
+    if table is not None:
+        _check_from(inputs, options, resume)
+        done = work.from_table(table, save)
     else:
-        table = run.table(resume=resume, progress_bar=progress)
-        _show(table)
+        done = work.from_inputs([_sample(name) for name in inputs or []], save, resume)
     if annotate is not None:
-        _annotate(table, save, annotate, quiet)
-    _report_failures(run.failures, run.source.reports, save)
-    if run.failures:
+        _annotate(done.table, save, annotate, quiet)
+    _report_failures(done.failures, done.reports, save)
+    if done.failures:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command's run ended; the table is None where it lies in a file alone."""
+
+    table: Fex | None
+    failures: list[FeatflowError]
+    reports: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A detector at work for the command."""
+
+    detector: Detector
+    options: RunOptions
+    quiet: bool
+
+    def from_inputs(self, paths: list[str], save: Path | None, resume: bool) -> Done:
+        """Detect faces in files."""
+        if not paths:
+            raise OptionError("name photos or clips, or give a table with --from")
+        run = self.detector.run(paths, self.options)
+        if save is not None:
+            rows = run.save(save, resume=resume, progress_bar=not self.quiet)
+            _say(self.quiet, f"{rows} rows written to {save}")
+            return Done(None, run.failures, run.source.reports)
+        table = run.table(resume=resume, progress_bar=not self.quiet)
+        _show(table)
+        return Done(table, run.failures, run.source.reports)
+
+    def from_table(self, path: Path, save: Path | None) -> Done:
+        """Run nodes on the faces of a table."""
+        from featflow.tables import TableRun
+
+        run = TableRun(self.detector, path, self.options)
+        table = run.table(save=save, progress_bar=not self.quiet)
+        if save is not None:
+            _say(self.quiet, f"{len(table)} rows written to {save}")
+        else:
+            _show(table)
+        return Done(table, run.failures)
+
+
+def _check_from(inputs: list[str] | None, options: RunOptions, resume: bool) -> None:
+    """Refuse what says how to read and find faces where they come from a table."""
+    from featflow.runs import RunOptions
+
+    plain = RunOptions(batch_size=options.batch_size, on_error=options.on_error)
+    if inputs or resume or options != plain:
+        raise OptionError(
+            "--from takes the faces of a table: inputs, --resume, --threshold, --num-workers, "
+            "--skip-frames, --output-size, --start and --stop do not go with it"
+        )
 
 
 def _sample(name: str) -> str:
@@ -95,10 +157,6 @@ def _sample(name: str) -> str:
 
     made = getattr(datasets, SAMPLES[name])()
     return str(getattr(made, "path", made))
-
-
-def _none(name: str) -> str | None:
-    return None if name.lower() in ("none", "") else name
 
 
 def _check_folder(folder: Path | None) -> None:
@@ -115,6 +173,7 @@ def _show(fex: Fex) -> None:
     """Print the columns that people look at first: a table on a terminal, else all rows as CSV."""
     wanted = ["input", "frame", "time", *fex.faceboxes.columns]
     wanted += [name for name in ("Pitch", "Roll", "Yaw") if name in fex]
+    wanted = [name for name in wanted if name in fex]
     if not results.is_terminal:
         typer.echo(fex[wanted].to_csv(index=False, float_format="%.6g"), nl=False)
         return

@@ -44,10 +44,12 @@ def download(
 
 
 def convert_weights(
-    file: Path = typer.Argument(..., help="A PyTorch checkpoint (.pth, .pt, .pth.tar)."),
+    file: Path = typer.Argument(
+        ..., help="A PyTorch checkpoint (.pth, .pt, .pth.tar) or a .skops file."
+    ),
     out: Path | None = typer.Option(None, help="File to write; by default beside FILE."),
 ) -> None:
-    """Write a PyTorch checkpoint as safetensors, once, without running what is in it."""
+    """Write a published weight file as safetensors, once, without running what is in it."""
     from featflow.hub import convert_checkpoint
 
     results.print(str(convert_checkpoint(file, out)), soft_wrap=True)
@@ -59,6 +61,8 @@ def weights_state(card: Card) -> str:
 
     if card.source is None:
         return f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "none"
-    here = "here" if find(card) is not None else "to download"
-    size = card.source.tensor_bytes
+    found = find(card)
+    here = "to download" if found is None else "here"
+    # The layout of the HOG classifiers is not published; the file tells once it is here.
+    size = card.source.tensor_bytes or sum(path.stat().st_size for path in (found or ())[:1])
     return f"{size / 1e6:.1f} MB, {here}" if size else here

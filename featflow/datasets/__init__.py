@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from featflow.datasets.decoders import ClipInfo, ClipReport, Decoder, probe_clip
+    from featflow.datasets.faces import FaceDataset
+    from featflow.datasets.facesets import FaceLoader, FaceSets
     from featflow.datasets.frame import Frame
     from featflow.datasets.loader import frame_batches
     from featflow.datasets.options import ReadOptions
     from featflow.datasets.samples import SampleClip, sample_clip, sample_photo
     from featflow.datasets.source import Source, open_source
+    from featflow.datasets.splits import split_by
     from featflow.datasets.torchsets import (
         FrameDataset,
         ImageDataset,
@@ -29,6 +32,9 @@ _HOME = {
     "ClipReport": "decoders",
     "Decoder": "decoders",
     "probe_clip": "decoders",
+    "FaceDataset": "faces",
+    "FaceLoader": "facesets",
+    "FaceSets": "facesets",
     "Frame": "frame",
     "frame_batches": "loader",
     "ReadOptions": "options",
@@ -37,6 +43,7 @@ _HOME = {
     "sample_photo": "samples",
     "Source": "source",
     "open_source": "source",
+    "split_by": "splits",
     "FrameDataset": "torchsets",
     "ImageDataset": "torchsets",
     "TensorDataset": "torchsets",
@@ -48,6 +55,9 @@ __all__ = [
     "ClipInfo",
     "ClipReport",
     "Decoder",
+    "FaceDataset",
+    "FaceLoader",
+    "FaceSets",
     "Frame",
     "FrameDataset",
     "ImageDataset",
@@ -62,6 +72,7 @@ __all__ = [
     "probe_clip",
     "sample_clip",
     "sample_photo",
+    "split_by",
 ]
 
 

@@ -23,6 +23,7 @@ class ReadOptions:
         output_size: upper bound of the longer side of the working picture in pixels;
             None keeps every picture at its own size.
         decoder: ``"av"`` (also None) or ``"decord"``.
+        frames: positions of the only frames of a clip that are wanted; None for all.
 
     Raises:
         OptionError: a value is out of range or contradicts another one.
@@ -34,6 +35,7 @@ class ReadOptions:
     stop: float | None = None
     output_size: int | None = None
     decoder: str | None = None
+    frames: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         _check_count("skip_frames", self.skip_frames)
@@ -58,6 +60,8 @@ class ReadOptions:
 
     def wants(self, index: int, time_s: float) -> bool:
         """Whether the frame at this position and time is to be delivered."""
+        if self.frames is not None and index not in self.frames:
+            return False
         return index % self.step == 0 and not (self.start is not None and time_s < self.start)
 
     def is_over(self, time_s: float) -> bool:

@@ -6,8 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from featflow.extract.boxes import read_boxes
+    from featflow.extract.chips import Chip, export_faces, read_face, read_faces
     from featflow.extract.light import Normalised, normalise
     from featflow.extract.marks import Marks
+    from featflow.extract.options import ExtractOptions
+    from featflow.extract.people import gallery_of, people_rules
     from featflow.extract.realign import Realign
     from featflow.extract.refeed import Refeed
     from featflow.extract.rotate import RotationSearch, rotation_angles
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
+    "Chip": "chips",
+    "ExtractOptions": "options",
     "Marks": "marks",
     "Normalised": "light",
     "Realign": "realign",
@@ -30,14 +36,22 @@ _HOME = {
     "Rule": "rules",
     "aligned_rules": "rules",
     "distance_rule": "rules",
+    "export_faces": "chips",
+    "gallery_of": "people",
     "normalise": "light",
     "order_rule": "rules",
+    "people_rules": "people",
+    "read_boxes": "boxes",
+    "read_face": "chips",
+    "read_faces": "chips",
     "roll_rule": "rules",
     "rotation_angles": "rotate",
     "scale_rule": "rules",
     "size_rule": "rules",
 }
 __all__ = [
+    "Chip",
+    "ExtractOptions",
     "Marks",
     "Normalised",
     "Realign",
@@ -46,8 +60,14 @@ __all__ = [
     "Rule",
     "aligned_rules",
     "distance_rule",
+    "export_faces",
+    "gallery_of",
     "normalise",
     "order_rule",
+    "people_rules",
+    "read_boxes",
+    "read_face",
+    "read_faces",
     "roll_rule",
     "rotation_angles",
     "scale_rule",

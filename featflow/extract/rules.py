@@ -29,8 +29,9 @@ class Rule:
             has one.
         title: what the number is, as ``FilterReason`` calls it.
         requires: fields that ``measure`` reads.
-        measure: gives (N,) numbers, NaN where a face cannot be judged; such a face is kept.
+        measure: gives (N,) numbers, NaN where a face cannot be judged.
         low, high: smallest and largest number that is kept.
+        unknown: why a face without the number is marked; empty where it is kept.
     """
 
     field: str
@@ -39,6 +40,7 @@ class Rule:
     measure: Callable[[Batch], Floats]
     low: float = -math.inf
     high: float = math.inf
+    unknown: str = ""
 
     def __post_init__(self) -> None:
         if not self.low <= self.high:
@@ -52,6 +54,8 @@ class Rule:
         return [self._reason(value) for value in np.asarray(values, np.float64).tolist()]
 
     def _reason(self, value: float) -> str:
+        if math.isnan(value):
+            return self.unknown
         if value < self.low:
             return f"{self.title} {value:.4g} is below {self.low:.4g}"
         if value > self.high:

@@ -116,7 +116,7 @@ class TreeEnsemble:
         try:
             learner = model["learner"]
             objective = str(learner["objective"]["name"])
-            trees = [_nodes(tree) for tree in learner["gradient_booster"]["model"]["trees"]]
+            trees = [_nodes(tree) for tree in _used(learner)]
             base_score = _first_number(learner["learner_model_param"]["base_score"])
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"not an XGBoost model of trees: {error!r}") from error
@@ -147,6 +147,17 @@ def _joined(trees: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[An
     return {**joined, "roots": roots.astype(np.int32)}
 
 
+def _used(learner: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Trees that predict: those up to the best round, where training stopped early."""
+    model = learner["gradient_booster"]["model"]
+    trees: Sequence[Mapping[str, Any]] = model["trees"]
+    best = learner.get("attributes", {}).get("best_iteration")
+    if best is None:
+        return trees
+    a_round = int(model.get("gbtree_model_param", {}).get("num_parallel_tree", 1)) or 1
+    return trees[: (int(best) + 1) * a_round]
+
+
 def _first_number(text: object) -> float:
     """XGBoost writes ``5E-1``, and ``[5E-1]`` since version 3."""
     return float(str(text).strip("[]").split(",")[0])
@@ -154,7 +165,7 @@ def _first_number(text: object) -> float:
 
 def _nodes(tree: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Arrays of one tree, its leaves pointing to themselves."""
-    if any(tree.get("split_type", [])) or tree.get("categories_nodes"):
+    if any(tree.get("split_type", [])) or len(tree.get("categories_nodes", [])):
         raise WeightsError("cannot evaluate XGBoost trees with categorical splits")
     left = np.asarray(tree["left_children"], np.int32)
     right = np.asarray(tree["right_children"], np.int32)

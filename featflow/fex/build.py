@@ -165,11 +165,13 @@ def _texts(values: Sequence[str], rows: NDArray[np.int64]) -> Any:
 
 
 def _reasons(errors: Sequence[FeatflowError | None]) -> list[str]:
-    return ["" if e is None else f"{UNREADABLE}: {_one_line(e)}" for e in errors]
+    return ["" if error is None else unreadable_reason(error) for error in errors]
 
 
-def _one_line(error: FeatflowError) -> str:
-    return " ".join(str(getattr(error, "reason", "") or error).split())
+def unreadable_reason(error: FeatflowError) -> str:
+    """``FilterReason`` of a frame that could not be read, one line."""
+    told = " ".join(str(getattr(error, "reason", "") or error).split())
+    return f"{UNREADABLE}: {told}"
 
 
 def _pack(faces: FaceBatch, wanted: frozenset[str]) -> Floats:

@@ -191,12 +191,8 @@ SOURCE = Group(
             "Presentation time from the start of the clip; missing for photos.",
             "float64",
         ),
-        Column(
-            "FrameHeight", "px", 0, _INF, "Height of the original; 0 if it was unreadable.", "int64"
-        ),
-        Column(
-            "FrameWidth", "px", 0, _INF, "Width of the original; 0 if it was unreadable.", "int64"
-        ),
+        Column("FrameHeight", "px", 0, _INF, "Height of the original; 0 if unreadable.", "int64"),
+        Column("FrameWidth", "px", 0, _INF, "Width of the original; 0 if unreadable.", "int64"),
     ),
     "",
     "Where the face was seen.",
@@ -328,6 +324,8 @@ FILTER = Group(
         Column("AlignedScale", "share", 0, _INF, "Face crop's side over the frame's shorter side."),
         Column("AlignedDistance", "share", 0, _INF, "Mean distance in x, y from the mean face."),
         Column("AlignedRoll", "rad", -_PI, _PI, "Tilt of the points, signs as of `Roll`."),
+        Column("WantedScore", "cosine", -1, 1, "Likeness to the most like person wanted."),
+        Column("UnwantedScore", "cosine", -1, 1, "Likeness to the most like person not wanted."),
     ),
     "",
     "Numbers of filters; lengths count the unit square that the aligned inner face fills.",
@@ -338,6 +336,8 @@ FILTER = Group(
             "AlignedScale": "aligned_scale",
             "AlignedDistance": "aligned_distance",
             "AlignedRoll": "aligned_roll",
+            "WantedScore": "wanted_score",
+            "UnwantedScore": "unwanted_score",
         }
     ),
 )

@@ -146,7 +146,7 @@ class NodeStage:
             try:
                 chunk.value = self.node.process(chunk.value)
             except (MemoryError, RuntimeError) as error:
-                if not _memory_ran_out(error) or self._count(chunk.batch) == 1:
+                if not memory_ran_out(error) or self._count(chunk.batch) == 1:
                     raise
                 chunk.value = None
             else:
@@ -211,7 +211,8 @@ class NodeStage:
             ) from error
 
 
-def _memory_ran_out(error: BaseException) -> bool:
+def memory_ran_out(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, of the process or of the device."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return "out of memory" in str(error).lower() or "can't allocate memory" in str(error).lower()

@@ -86,7 +86,12 @@ class CropRule:
 
     @classmethod
     def centred(
-        cls, size: int, centring: Centring, coverage: float = 1.0, outside: Outside = "zero"
+        cls,
+        size: int,
+        centring: Centring,
+        coverage: float = 1.0,
+        outside: Outside = "zero",
+        shift_y: float = 0.0,
     ) -> CropRule:
         """The rule of face extraction: by landmarks, with the padding of its centring.
 
@@ -95,9 +100,10 @@ class CropRule:
             centring: ``"legacy"``, ``"face"`` or ``"head"``.
             coverage: part of that crop's side that is wanted.
             outside: what lies beyond the frame.
+            shift_y: centre moved down by this part of the crop's side.
         """
         wide = expansion_of(centring, coverage)
-        return cls(size, "landmarks", wide, outside=outside, centring=centring)
+        return cls(size, "landmarks", wide, shift_y=shift_y, outside=outside, centring=centring)
 
     def __post_init__(self) -> None:
         if self.size < 1 or not self.expansion > 0:

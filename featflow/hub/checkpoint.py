@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from featflow.errors import WeightsError
 from featflow.files import atomic_path
+from featflow.hub.skops import is_skops
 
 if TYPE_CHECKING:
     import torch
@@ -28,11 +31,12 @@ def converted_name(name: str) -> str:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a safetensors file or a PyTorch checkpoint.
+    """Tensors by name from a safetensors file, a PyTorch checkpoint or a skops file of py-feat.
 
     What a file is, is told from its content. ``state_dict`` or ``net`` is unwrapped, and the
     prefix ``module.`` of data-parallel training is removed. Checkpoints are
-    read by ``torch.load(weights_only=True)`` alone, which runs no code of theirs.
+    read by ``torch.load(weights_only=True)`` alone, and skops files by
+    :mod:`featflow.hub.skops`; neither runs code of theirs.
 
     Raises:
         WeightsError: the file is missing, damaged, holds something else than tensors, or would
@@ -44,12 +48,9 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
             head = file.read(9)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    if is_skops(path):
+        return _skops(path)
     # A safetensors file begins with the length of its header, 8 bytes, and "{".
-    if _is_skops(path):
-        raise WeightsError(
-            f"{path}: a skops file, which is not read; give {converted_name(path.name)} with the "
-            f"same numbers (see docs/weights.md)"
-        )
     values = _unwrapped(path, _safetensors(path) if head[8:] == b"{" else _torch(path))
     if not values:
         raise WeightsError(f"{path}: holds no tensors")
@@ -57,10 +58,10 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def convert_checkpoint(path: str | Path, out: str | Path | None = None) -> Path:
-    """Write a PyTorch checkpoint as safetensors, once, so that no pickle is read again.
+    """Write a PyTorch checkpoint or a skops file as safetensors, once.
 
     Args:
-        path: checkpoint.
+        path: checkpoint, or one of py-feat's three skops files.
         out: file to write; by default the same name with ``.safetensors`` beside it, where it
             is found in place of the checkpoint.
 
@@ -76,7 +77,7 @@ def convert_checkpoint(path: str | Path, out: str | Path | None = None) -> Path:
     source = Path(path)
     target = Path(out) if out is not None else source.with_name(converted_name(source.name))
     if target == source:
-        raise WeightsError(f"{source}: is no PyTorch checkpoint by its name; say where to write")
+        raise WeightsError(f"{source}: is no checkpoint by its name; say where to write")
     # Copied, because two names of one tensor are two tensors in such a file.
     values = {key: value.clone().contiguous() for key, value in read_checkpoint(source).items()}
     with atomic_path(target) as temporary:
@@ -84,11 +85,12 @@ def convert_checkpoint(path: str | Path, out: str | Path | None = None) -> Path:
     return target
 
 
-def _is_skops(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "schema.json" in archive.namelist()
+def _skops(path: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    from featflow.hub.skops_models import skops_arrays
+
+    return {key: torch.from_numpy(np.array(array)) for key, array in skops_arrays(path).items()}
 
 
 def _safetensors(path: Path) -> dict[str, torch.Tensor]:

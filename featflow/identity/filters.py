@@ -48,12 +48,22 @@ def mark(table: pd.DataFrame, rows: Any, reason: str) -> Fex:
         )
     if not reason.strip() or "\n" in reason:
         raise OptionError("reason must be one line that says why the rows are marked")
+    return mark_each(table, np.where(flags, reason, ""))
+
+
+def mark_each(table: pd.DataFrame, reasons: NDArray[Any]) -> Fex:
+    """Mark each row for a reason of its own.
+
+    Args:
+        table: any table of faces; ``Keep`` and ``FilterReason`` are added if absent.
+        reasons: (N,) one line a row; empty for a row that is not marked.
+    """
     fex = Fex(table.copy())
     keep = fex["Keep"].to_numpy(bool) if "Keep" in fex else np.ones(len(fex), bool)
     old = fex["FilterReason"] if "FilterReason" in fex else pd.Series("", index=fex.index)
     before = old.fillna("").astype(str).to_numpy(object)
-    added = [_joined(text, reason) if m else text for text, m in zip(before, flags, strict=True)]
-    fex["Keep"] = keep & ~flags
+    added = [_joined(text, new) if new else text for text, new in zip(before, reasons, strict=True)]
+    fex["Keep"] = keep & (reasons == "")
     fex["FilterReason"] = pd.Series(pd.array(added, dtype="str"), index=fex.index)
     return fex
 
@@ -136,7 +146,7 @@ def filter_people(
     if wanted is None and unwanted is None:
         raise OptionError("give people who are wanted, or not wanted, or both")
     if wanted is not None and unwanted is not None:
-        _check_apart(wanted, unwanted)
+        check_apart(wanted, unwanted)
     unit, usable = unit_rows(embeddings_of(table))
     face = has_face(table)
     fex = Fex(table.copy())
@@ -158,7 +168,8 @@ def filter_people(
     return fex
 
 
-def _check_apart(wanted: ReferenceGallery, unwanted: ReferenceGallery) -> None:
+def check_apart(wanted: ReferenceGallery, unwanted: ReferenceGallery) -> None:
+    """Raise :class:`OptionError` where one picture of a face stands in both galleries."""
     index, cosine = nearest(wanted.vectors, unwanted.vectors)
     both = np.flatnonzero(cosine >= 1 - ROUNDING)
     if len(both):

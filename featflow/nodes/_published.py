@@ -22,6 +22,7 @@ from featflow.hub.hashes import sha256_of
 from featflow.hub.licence import tell_licence
 from featflow.hub.lookup import Weights, obtain
 from featflow.nodes._cards import CARD_NAME, Card, read_card
+from featflow.nodes._folding import fold_traced
 from featflow.nodes._layers import for_inference
 from featflow.nodes._network import NetworkNode
 from featflow.nodes._weights import fitting_tensors
@@ -79,13 +80,17 @@ class PublishedNode(NetworkNode):
             self.configure(companions)
             tell_licence(card.id, card.licence, card.commercial_use)
             self._digest = sha256_of(weights)
-            self._model = for_inference(model, wanted)
+            self._model = self.finished(for_inference(fold_traced(model.eval()), wanted))
         super().load(wanted)
 
     def unload(self) -> None:
         """Let go of the network."""
         super().unload()
         self._digest = ""
+
+    def finished(self, model: nn.Module) -> nn.Module:
+        """The network as it will run, given folded and on its device."""
+        return model
 
     def configure(self, companions: list[Path]) -> None:
         """Read the files that belong to the weights, in the order of the card."""
@@ -104,15 +109,31 @@ class PublishedNode(NetworkNode):
 
 
 class CropNode(PublishedNode):
-    """Base of published networks that see one crop a face."""
+    """Base of published networks that see one crop a face.
+
+    Args:
+        weights, preprocessing: see :class:`PublishedNode`.
+        bf16: compute in bfloat16, which is faster where the device has it; values move in
+            their third digit, as ``docs/networks.md`` says.
+
+    Attributes:
+        takes_bf16: whether the node's values bear that.
+    """
 
     unit = "face"
     batch_size = 16
+    takes_bf16: ClassVar[bool] = True
 
     def __init__(
-        self, weights: Weights | None = None, preprocessing: Preprocessing = "trained"
+        self,
+        weights: Weights | None = None,
+        preprocessing: Preprocessing = "trained",
+        bf16: bool = False,
     ) -> None:
         super().__init__(weights, preprocessing)
+        if bf16 and not self.takes_bf16:
+            raise OptionError(f"{self.id}: bf16 would move points by a tenth of a pixel and more")
+        self.dtype = torch.bfloat16 if bf16 else torch.float32
         self.input: NetworkInput = network_input(self.layout, preprocessing)
         self.spec = self.input.spec
         crop = self.spec.crop
@@ -126,7 +147,11 @@ class CropNode(PublishedNode):
 
     def process(self, inputs: NDArray[np.uint8]) -> Any:
         """What the network says of each face."""
-        return on_cpu(self.model(self.input.prepare(inputs, self.device)))
+        return on_cpu(self.model(self.input.prepare(inputs, self.device).to(self.dtype)))
+
+    def finished(self, model: nn.Module) -> nn.Module:
+        """The network in the precision that was asked for."""
+        return model.to(self.dtype)
 
     @abstractmethod
     def post_process(self, batch: Batch, outputs: Any) -> Mapping[str, NDArray[Any]]:
@@ -138,6 +163,7 @@ class LandmarkNode(CropNode):
 
     kind = "landmark"
     provides = ("landmarks",)
+    takes_bf16 = False
 
     def post_process(self, batch: Batch, outputs: Any) -> Mapping[str, NDArray[Any]]:
         """Points in original pixels, (N, 68, 2)."""

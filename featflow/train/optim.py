@@ -193,6 +193,11 @@ class Optimiser:
                 self.average.update(self.model)
         return finite
 
+    def forget(self) -> None:
+        """Drop gradients that wait for a step."""
+        self._pending = 0
+        self.torch.zero_grad(set_to_none=True)
+
     def to(self, device: str | torch.device) -> None:
         """Move what the optimiser remembers to the device of its weights."""
         # torch casts loaded moments to their weights' device, so a round trip moves them.
@@ -224,8 +229,8 @@ class Optimiser:
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None and state["average"] is not None:
             self.average.load_state_dict(state["average"])
-        self.skipped, self._pending = int(state["skipped"]), 0
-        self.torch.zero_grad(set_to_none=True)
+        self.skipped = int(state["skipped"])
+        self.forget()
 
     def _device(self) -> str:
         return next(self.model.parameters()).device.type

@@ -13,8 +13,10 @@ import torch
 
 from featflow.errors import RecipeError
 from featflow.files import write_atomically
+from featflow.train.callbacks import Callback
+from featflow.train.distributed import rank_and_world
 from featflow.train.export import export_weights
-from featflow.train.loop import Report, Trainer
+from featflow.train.loop import NodeTrainer, Tell
 from featflow.train.recipe import Recipe
 from featflow.train.task import Task
 
@@ -41,7 +43,8 @@ def train(
     work: Path,
     *,
     resume: bool = False,
-    report: Report | None = None,
+    report: Tell | None = None,
+    callbacks: tuple[Callback, ...] = (),
     ship: bool = True,
 ) -> dict[str, Any]:
     """Fit the recipe's node; write its weights and ``results.json``.
@@ -51,6 +54,7 @@ def train(
         work: folder for checkpoints, made if absent.
         resume: go on from the checkpoint in ``work``.
         report: called now and then with the step and the loss terms.
+        callbacks: others who are told of the run.
         ship: put the weights into the package and the record beside the recipe; otherwise both
             go to ``work`` and the shipped node stays as it is.
 
@@ -59,9 +63,11 @@ def train(
     """
     work.mkdir(parents=True, exist_ok=True)
     task = build_task(recipe)
-    trainer = Trainer(task, recipe, work, report)
-    figures = trainer.fit(resume)
-    weights = export_weights(recipe.node, trainer.average, None if ship else work)
+    trainer = NodeTrainer(task, recipe, work, report, callbacks)
+    figures = trainer.run(resume)
+    if rank_and_world()[0]:
+        return {"node": recipe.node, "training": {"validation": figures}}
+    weights = export_weights(recipe.node, trainer.shipped, None if ship else work)
     results = {
         "node": recipe.node,
         "training": {

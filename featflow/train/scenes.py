@@ -29,6 +29,7 @@ from featflow.train.layout import (
     similarity,
     spread,
     tilt,
+    turned_box,
     write_over,
 )
 from featflow.train.photometric import Rng, degrade, relight
@@ -102,18 +103,6 @@ class Scene:
             self.boxes.append(seen)
             self.points5.append(apply(matrix, points))
             self.certain.append(bool(certain and enough))
-
-
-def turned_box(box: Floats, matrix: Floats) -> Floats:
-    """Upright box around the ellipse that fills ``box``, after a similarity.
-
-    A face fills its box like an ellipse, so a turned face's box is narrower than the box
-    around the turned corners.
-    """
-    centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
-    reach = np.sqrt(((matrix[:, :2] * half) ** 2).sum(1))
-    middle = matrix[:, :2] @ centre + matrix[:, 2]
-    return np.concatenate([middle - reach, middle + reach])
 
 
 @dataclass(frozen=True)
@@ -367,9 +356,8 @@ class SceneComposer:
             zoom = max(zoom, float(np.exp(rng.uniform(np.log(0.3), np.log(1.5)))))
             matrix = placed(picture, zoom, 0.0, spread(rng, picture, zoom, height, width))
             return warp(picture, matrix, (height, width), "reflect")
-        x0, y0, x1, y1 = photo.boxes[int(rng.integers(len(photo.boxes)))]
-        window = (x0, y0, x1, y1) if kind < 0.8 else cheek(rng, x0, y0, x1, y1)
-        piece = cut(photo.image, window, (height, width))
+        box = photo.boxes[int(rng.integers(len(photo.boxes)))]
+        piece = cut(photo.image, box if kind < 0.8 else cheek(rng, *box), (height, width))
         return shuffled(rng, piece) if kind < 0.8 else piece
 
     def paste(

@@ -94,11 +94,41 @@ def test_on_error_raise_stops_with_code_1(tmp_path, capfd):
         ["detect", "x.jpg", "--landmark", "none"],
         ["detect", "x.jpg", "--resume"],
         ["no-such-command"],
+        ["detect", "x.jpg", "--rotate", "sideways"],
+        ["detect", "x.jpg", "--normalise", "median"],
+        ["detect", "x.jpg", "--wanted", "."],
+        ["detect", "x.jpg", "--from", "x.parquet"],
+        ["detect", "--from", "x.parquet", "--threshold", "0.4"],
+        ["detect", "--from", "x.parquet", "--rotate", "90"],
     ],
 )
 def test_wrong_usage_is_code_2(arguments, capfd):
     assert run(arguments) == 2
     assert capfd.readouterr().err.strip()
+
+
+def test_options_of_extraction_are_flags(tmp_path, capfd):
+    save = tmp_path / "faces.parquet"
+    flags = ["--rotate", "90", "--refeed", "1", "--realign", "--min-size", "0.9"]
+    assert run(["detect", "sample:photo", *flags, "--save", str(save), "--quiet"]) == 0
+    fex = read_fex(save)
+    assert fex["FilterReason"].iloc[0].startswith("size 0.43")
+    assert fex.meta["nodes"]["landmark"] == "landmark/tiny+refeed+realign"
+    wanted = {"rotate": "90", "refeed": 1, "realign": True, "min_size": 0.9}
+    assert fex.meta["options"]["extract"] == wanted
+
+
+def test_a_table_stands_in_for_detection(tmp_path, capfd):
+    first, second = tmp_path / "boxes.parquet", tmp_path / "poses.csv"
+    photo = ["detect", "sample:photo", "--pose", "none", "--save", str(first), "--quiet"]
+    assert run(photo) == 0
+    assert "Roll" not in read_fex(first)
+    assert run(["detect", "--from", str(first), "--pose", "mlp", "--save", str(second)]) == 0
+    assert run(["detect", "sample:photo", "--save", str(first), "--quiet"]) == 0
+    assert read_fex(second)["Roll"].iloc[0] == pytest.approx(read_fex(first)["Roll"].iloc[0])
+    capfd.readouterr()
+    assert run(["detect", "--from", str(second), "--quiet"]) == 0
+    assert "grace_hopper.jpg" in capfd.readouterr().out
 
 
 def test_unknown_node_lists_the_known_ones(capfd):

@@ -1,5 +1,8 @@
+import json
 import re
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,12 +99,58 @@ def test_a_checkpoint_is_converted(app, tmp_path):
     assert torch.equal(load_file(tmp_path / "w.safetensors")["a"], weights["a"])
 
 
+def test_a_skops_file_is_converted_or_refused(app, tmp_path):
+    expected = Path(__file__).parents[1] / "hub" / "expected" / "svm_emo.skops"
+    (tmp_path / "w.skops").write_bytes(expected.read_bytes())
+    result = runner.invoke(app, ["convert-weights", str(tmp_path / "w.skops")])
+    assert result.exit_code == 0, result.output
+    assert load_file(tmp_path / "w.safetensors")["projection.full.components"].shape == (5, 20)
+    root = {"__class__": "system", "__module__": "os", "__loader__": "FunctionNode", "protocol": 2}
+    with zipfile.ZipFile(tmp_path / "x.skops", "w") as archive:
+        archive.writestr("schema.json", json.dumps(root))
+    result = runner.invoke(app, ["convert-weights", str(tmp_path / "x.skops")])
+    assert result.exit_code == 1
+    assert "os.system (FunctionNode)" in said(result)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
 def test_the_state_of_weights(app, fetched):
     card = card_of("landmark/pfld")
     assert command.weights_state(card) == "3.0 MB, to download"
     runner.invoke(app, ["download", "landmark/pfld"])
     assert command.weights_state(card) == "3.0 MB, here"
     unknown = replace(card, source=replace(card.source, tensor_bytes=0))
-    assert command.weights_state(unknown) == "here"
+    assert command.weights_state(unknown) == "0.0 MB, here"  # what the file has
+    absent = card_of("au/svm")
+    assert command.weights_state(absent) == "to download"
     assert command.weights_state(card_of("landmark/tiny")) == "1.9 MB"
     assert command.weights_state(card_of("mask/hull")) == "none"
+
+
+def test_nodes_tells_of_every_node_whether_it_is_here_its_size_and_licence(
+    app, fetched, tmp_path, monkeypatch
+):
+    from featflow.cli import nodes
+
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("FEATFLOW_WEIGHTS", str(tmp_path / "mine"))
+    (tmp_path / "mine/au/xgb").mkdir(parents=True)
+    (tmp_path / "mine/au/xgb/xgb_au_classifier_v2.skops").write_bytes(b"x" * 2_600_000)
+    nodes.register(app)
+    runner.invoke(app, ["download", "landmark/pfld"])
+    result = runner.invoke(app, ["nodes"])
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: line for line in result.output.splitlines() if "/" in line}
+    assert set(available()) <= lines.keys()
+    for name in available():
+        card = card_of(name)
+        assert card.licence in lines[name]
+        assert ("to download" in lines[name]) == (
+            card.source is not None and name not in ("landmark/pfld", "au/xgb")
+        )
+        if card.size_bytes or (card.source and card.source.tensor_bytes):
+            assert " MB" in lines[name]
+    assert "3.0 MB, here" in lines["landmark/pfld"]
+    assert "2.6 MB, here" in lines["au/xgb"]
+    size = card_of("emotion/resmasknet").source.tensor_bytes / 1e6
+    assert f"{size:.1f} MB, to download" in lines["emotion/resmasknet"]

@@ -567,3 +567,38 @@ def test_unknown_preprocessing_is_refused():
         make_node("landmark", "pfld", {"preprocessing": "x"})
     with pytest.raises(OptionError, match="nms_iou"):
         make_node("face", "retinaface", {"nms_iou": 0})
+
+
+@pytest.mark.parametrize("node", ["emotion/resmasknet", "identity/arcface", "gaze/l2cs"])
+def test_bfloat16_moves_values_in_the_third_digit_at_most(lay, node, monkeypatch):
+    if node == "emotion/resmasknet" and not ALL_CHECKS:
+        pytest.skip("half a gigabyte of weights; FEATFLOW_ALL_CHECKS=1 runs it")
+    folder, _ = lay(node)
+    image = noise(128, 160, 4)
+    fields = {
+        "box": np.array([[30.0, 20, 110, 100], [50, 30, 120, 110]]),
+        "points5": np.array([[[50, 45], [90, 45], [70, 62], [55, 80], [85, 80]]] * 2, float),
+    }
+    faces = FaceBatch(np.zeros(2, np.int64), fields)
+    found = []
+    for bf16 in (False, True):
+        made = make_node(*node.split("/"), {"weights": folder, "bf16": bf16})
+        made.load()
+        assert next(made.model.parameters()).dtype == (torch.bfloat16 if bf16 else torch.float32)
+        (values,) = run(made, Batch(frames(image), faces)).values()
+        assert values.dtype == np.float32
+        found.append(values)
+    exact, rough = found
+    assert (exact != rough).any()
+    if node == "identity/arcface":
+        lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rough, axis=1)
+        assert ((exact * rough).sum(1) / lengths > 0.999).all()
+    else:
+        np.testing.assert_allclose(rough, exact, atol=0.02)
+
+
+def test_points_are_not_computed_in_bfloat16():
+    with pytest.raises(OptionError, match="landmark/pfld: bf16 would move points"):
+        make_node("landmark", "pfld", {"bf16": True})
+    with pytest.raises(OptionError, match="bf16"):
+        make_node("face", "retinaface", {"bf16": True})

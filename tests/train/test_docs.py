@@ -7,6 +7,8 @@ from featflow.train.recipe import read_recipe
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 
+PAGE_OF_FACES = (Path(__file__).parents[2] / "docs" / "faces.md").read_text(encoding="utf-8")
+
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
@@ -16,7 +18,19 @@ def test_the_task_and_the_trainer(capsys):
     space = {}
     for block in blocks("python"):
         exec(block, space)
-    assert capsys.readouterr().out == "3.0 -1.0\n"
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "3.0 -1.0"
+    assert printed[-1] == "True"
+
+
+def test_faces_from_a_table(capsys):
+    page = PAGE_OF_FACES
+    space = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(block, space)
+        promised = [line.split("# ", 1)[1] for line in block.splitlines() if "# torch" in line]
+        promised += ["set()"] if "# set()" in block else []
+        assert capsys.readouterr().out.splitlines() == promised
 
 
 def test_the_recipe(tmp_path):

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from featflow.errors import TrainingError
 from featflow.geometry.crop import FIVE_POINTS_IN_BOX
 from featflow.train import scenes
-from featflow.train.layout import guillotine, matte, similarity
+from featflow.train.layout import guillotine, matte, similarity, turned_box
 from featflow.train.scenes import (
     Photo,
     Scene,
     SceneComposer,
-    turned_box,
 )
 
 SIDE = 240

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import itertools
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from featflow.errors import UnknownNodeError
+from featflow.nodes._folding import fold_traced
 from featflow.nodes.networks import network, network_names
 from featflow.nodes.networks.mp_mixer import BLENDSHAPES, MESH_POINTS
 
@@ -69,6 +71,22 @@ def test_outputs_are_the_published_ones(loaded: tuple) -> None:
     assert f"output_{len(found)}" not in arrays
     errors = [relative_error(*pair) for pair in zip(found, published, strict=True)]
     assert max(errors) < 1e-4
+
+
+def test_outputs_are_the_same_with_batch_norms_folded(loaded: tuple) -> None:
+    expected, module = loaded
+    shape = SMALL.get(expected.name, tuple(expected.arrays()["input_shape"][1:]))
+    inputs = expected.inputs((2, *shape), seed=3)
+    tensors = {id(t): t for t in itertools.chain(module.parameters(), module.buffers())}
+    folded = fold_traced(copy.deepcopy(module, tensors))  # the tensors are not copied
+    # What stays: IR-50's 24 norms before a convolution and one before the flattening, and the
+    # norm of PFLD that nothing uses.
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+    left = sum(isinstance(each, kinds) for each in folded.modules())
+    assert left == {"arcface_r50": 25, "pfld": 1}.get(expected.name, 0)
+    with torch.inference_mode():
+        pairs = zip(as_arrays(folded(inputs)), as_arrays(module(inputs)), strict=True)
+        assert max(relative_error(*pair) for pair in pairs) < 1e-4
 
 
 def test_twenty_random_batches_equal_single_results(loaded: tuple) -> None:
@@ -164,10 +182,10 @@ def test_copies_equal_the_shared_files(shared: Path) -> None:
     folder = Path(__file__).parents[2] / "parity"
     copies = [*folder.glob("*.layout.json"), *folder.glob("*.npz")]
     assert len(copies) == 2 * len(PUBLISHED)
-    for copy in copies:
-        original = shared / "parity" / copy.name
+    for ours in copies:
+        original = shared / "parity" / ours.name
         if original.exists():
-            assert copy.read_bytes() == original.read_bytes()
+            assert ours.read_bytes() == original.read_bytes()
 
 
 def test_blendshapes_do_not_depend_on_place_and_size(expectation: Callable) -> None:

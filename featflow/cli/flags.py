@@ -1,0 +1,122 @@
+"""Flags that several commands take: nodes of the slots, and options of extraction."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from featflow.errors import OptionError
+
+if TYPE_CHECKING:
+    from featflow.detector import Detector
+
+Flags = Mapping[str, tuple[Any, Any]]
+"""Name to type and ``typer.Option``."""
+
+DEFAULT_NODES = {"face": "tiny", "landmark": "tiny", "pose": "mlp"}
+"""Nodes that run where nothing is said; the other slots are empty."""
+
+SLOT_FLAGS: Flags = {
+    slot: (
+        str | None,
+        typer.Option(
+            None, help=f"{label} node, or none.", show_default=DEFAULT_NODES.get(slot, False)
+        ),
+    )
+    for slot, label in {
+        "face": "Face",
+        "landmark": "Landmark",
+        "pose": "Pose",
+        "mask": "Mask",
+        "au": "Action unit",
+        "emotion": "Emotion",
+        "identity": "Identity",
+        "gaze": "Gaze",
+    }.items()
+}
+
+EXTRACT_FLAGS: Flags = {
+    "rotate": (str | None, typer.Option(None, help="Look again at these angles: 90, or 45,-45.")),
+    "normalise": (str | None, typer.Option(None, help="Landmark crops: clahe, hist or mean.")),
+    "refeed": (int | None, typer.Option(None, min=0, help="More crops a face, averaged.")),
+    "realign": (bool, typer.Option(False, "--realign", help="Landmarks twice, upright.")),
+    "min_size": (float | None, typer.Option(None, help="Mark smaller boxes, share of frame.")),
+    "max_size": (float | None, typer.Option(None, help="Mark larger boxes, share of frame.")),
+    "order": (bool, typer.Option(False, "--order", help="Mark mouths above eyes.")),
+    "min_scale": (float | None, typer.Option(None, help="Mark smaller aligned faces.")),
+    "max_scale": (float | None, typer.Option(None, help="Mark larger aligned faces.")),
+    "max_distance": (float | None, typer.Option(None, help="Mark points unlike a face.")),
+    "max_roll": (float | None, typer.Option(None, help="Mark faces tilted more, degrees.")),
+    "wanted": (Path | None, typer.Option(None, help="Mark others: gallery or photo folder.")),
+    "unwanted": (Path | None, typer.Option(None, help="Mark these: gallery or photo folder.")),
+    "similarity": (float | None, typer.Option(None, help="Cosine that is the same person.")),
+}
+
+
+def takes(argument: str, flags: Flags) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A command that also takes ``flags``, gathered in its argument ``argument``, a mapping."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(command, eval_str=True)
+
+        @wraps(command)
+        def run(**given: Any) -> Any:
+            gathered = {name: given.pop(name) for name in flags}
+            return command(**given, **{argument: gathered})
+
+        kept = [p for p in own.parameters.values() if p.name != argument]
+        extra = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind)
+            for name, (kind, option) in flags.items()
+        ]
+        run.__signature__ = own.replace(parameters=[*kept, *extra])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in [*kept, *extra]}
+        return run
+
+    return decorate
+
+
+def chosen_nodes(slots: Mapping[str, str | None], from_table: bool = False) -> dict[str, Any]:
+    """Node names for a detector; a table stands in for the nodes that nobody named."""
+    defaults = {} if from_table else DEFAULT_NODES
+    named = {slot: defaults.get(slot) if name is None else name for slot, name in slots.items()}
+    return {
+        slot: None if (name or "none").lower() == "none" else name for slot, name in named.items()
+    }
+
+
+def make_detector(
+    slots: Mapping[str, str | None],
+    extract: Mapping[str, Any],
+    from_table: bool = False,
+    **rest: Any,
+) -> Detector:
+    """The detector that the flags of a command ask for; people are enrolled by its own nodes."""
+    from featflow.detector import Detector
+
+    nodes = chosen_nodes(slots, from_table)
+    asked = {name: value for name, value in extract.items() if value not in (None, False)}
+    if "similarity" in asked:
+        asked["threshold"] = asked.pop("similarity")
+    for name, several in (("wanted", "skip"), ("unwanted", "all")):
+        if name in asked:
+            asked[name] = _people(asked[name], several, nodes, rest)
+    return Detector(**nodes, extract=asked, **rest)
+
+
+def _people(path: Path, several: Any, nodes: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
+    from featflow.detector import Detector
+    from featflow.extract import gallery_of
+    from featflow.identity.reference import ReferenceGallery
+
+    if not path.is_dir():
+        return ReferenceGallery.load(path)
+    needed = {**nodes, "face": nodes["face"] or DEFAULT_NODES["face"], "pose": None}
+    if not needed["identity"]:
+        raise OptionError("--wanted and --unwanted compare faces: name an --identity node")
+    return gallery_of(Detector(**needed, device=rest.get("device", "auto")), path, several)

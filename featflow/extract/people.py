@@ -1,0 +1,104 @@
+"""Rules that judge a face by whom it is like, and galleries made from reference photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featflow.errors import OptionError
+from featflow.extract.rules import Rule
+from featflow.identity.filters import check_apart
+from featflow.identity.reference import ReferenceGallery, enroll, names_from_paths
+from featflow.identity.vectors import ROUNDING, check_threshold, nearest, unit_rows
+
+if TYPE_CHECKING:
+    from featflow.detector import Detector
+    from featflow.flow.batch import Batch
+
+Floats = NDArray[np.floating[Any]]
+Several = Literal["skip", "all"]
+
+_CANNOT_COMPARE = "no identity vector to compare"
+
+
+def people_rules(
+    wanted: ReferenceGallery | None, unwanted: ReferenceGallery | None, threshold: float
+) -> list[Rule]:
+    """Rules that keep the people wanted and mark those not wanted.
+
+    A face is kept if its cosine similarity reaches the threshold with any reference of
+    ``wanted`` and with none of ``unwanted``; equality reaches it. A face without a usable vector is
+    marked where people are wanted, and kept otherwise.
+
+    Args:
+        wanted, unwanted: people, or None for no such rule.
+        threshold: cosine similarity, -1..1.
+
+    Raises:
+        OptionError: the threshold is out of range, or one picture stands in both galleries.
+    """
+    check_threshold(threshold)
+    if wanted is not None and unwanted is not None:
+        check_apart(wanted, unwanted)
+    reached = threshold - ROUNDING
+    rules = []
+    if wanted is not None:
+        title = "likeness to the people wanted"
+        rules.append(_rule("wanted_score", title, wanted, low=reached, unknown=_CANNOT_COMPARE))
+    if unwanted is not None:
+        title = "likeness to people not wanted"
+        below = float(np.nextafter(reached, -np.inf))
+        rules.append(_rule("unwanted_score", title, unwanted, high=below))
+    return rules
+
+
+def gallery_of(
+    detector: Detector, folder: str | Path, several: Several = "skip"
+) -> ReferenceGallery:
+    """People from a folder of photos, found and described by a detector.
+
+    A photo with no face gives no reference and is named in the gallery's ``skipped``. Names come
+    from the paths, see :func:`featflow.identity.reference.names_from_paths`.
+
+    Args:
+        detector: has an identity node.
+        folder: photos of one person each, or folders of photos.
+        several: a photo with several faces is left out (``"skip"``) or gives all of them
+            (``"all"``, which is what one wants of people to leave out).
+
+    Raises:
+        OptionError: the detector has no identity node, or no photo gave a reference.
+    """
+    if "identity" not in detector.nodes:
+        raise OptionError("people are told apart by an identity node; the detector has none")
+    if several not in ("skip", "all"):
+        raise OptionError(f"several is 'skip' or 'all', got {several!r}")
+    table = detector.detect(Path(folder), progress_bar=False, on_error="row")
+    photos = table["input"].astype(str)
+    names = names_from_paths(photos.unique(), folder)
+    if several == "skip":
+        return enroll(table, names)
+    # Each face as a photo of its own: a photo that shows one person gives a reference.
+    number = table.groupby(photos.to_numpy()).cumcount().astype(str).to_numpy()
+    apart = table.assign(input=photos.to_numpy() + "#" + number)
+    return enroll(apart, lambda face: names[face.rsplit("#", 1)[0]])
+
+
+def _rule(
+    field: str, title: str, gallery: ReferenceGallery, unknown: str = "", **limits: float
+) -> Rule:
+    return Rule(field, title, ("embedding",), _likeness(gallery), unknown=unknown, **limits)
+
+
+def _likeness(gallery: ReferenceGallery) -> Callable[[Batch], Floats]:
+    def measure(batch: Batch) -> Floats:
+        unit, usable = unit_rows(batch.faces.fields["embedding"])
+        cosine = np.full(len(usable), np.nan)
+        cosine[usable] = nearest(unit, gallery.vectors)[1]
+        return cosine
+
+    return measure
