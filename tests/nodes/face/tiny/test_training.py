@@ -73,18 +73,34 @@ def test_detect_in_gives_the_boxes_above_the_threshold():
     found, scores = detect_in(lambda image: outputs_for(scene), scene)
     assert np.allclose(found[np.argsort(found[:, 0])], scene.boxes, atol=1e-3)
     assert np.allclose(scores, 1 / (1 + np.exp(-8.0)))
-    assert len(detect_in(lambda image: outputs_for(scene, score=-0.01), scene)[0]) == 0
-    assert len(detect_in(lambda image: outputs_for(scene, score=-0.01), scene, 0.49)[0]) == 2
+    # 2.0 is .88: not looked at twice.
+    assert len(detect_in(lambda image: outputs_for(scene, score=2.0), scene, 0.89)[0]) == 0
+    assert len(detect_in(lambda image: outputs_for(scene, score=2.0), scene, 0.87)[0]) == 2
 
 
 def test_best_threshold_lies_between_right_and_wrong_scores():
     scene = photo([[10, 10, 40, 40], [100, 60, 130, 100]])
     decoy = photo([[60, 20, 90, 50], [140, 80, 170, 110]])
-    right, wrong = outputs_for(scene, score=1.0), outputs_for(decoy, score=-0.5)
+    right, wrong = outputs_for(scene, score=2.5), outputs_for(decoy, score=-1.3)
     both = torch.where(right[..., :1] > -8, right, wrong)
     threshold = best_threshold(lambda image: both, [scene])
-    # Scores are 0.73 where a face is and 0.38 where none is.
-    assert 0.38 < threshold < 0.73
+    # Scores are 0.92 where a face is and 0.21 where none is: neither is in doubt.
+    assert 0.21 < threshold < 0.92
+
+
+def test_the_less_recall_counts_the_higher_the_threshold():
+    scenes = [photo([[10, 10, 40, 40], [100, 60, 130, 100]])]
+    decoy = photo([[60, 90, 90, 120]])
+    # One face is surer than the decoy, one is not: .90, .87, .85.
+    places = ((scenes[0].boxes[0], 2.2), (decoy.boxes[0], 1.9), (scenes[0].boxes[1], 1.75))
+    sure, false, weak = (outputs_for(photo([box]), score) for box, score in places)
+    both = torch.where(sure[..., :1] > -8, sure, torch.where(false[..., :1] > -8, false, weak))
+
+    def at(beta):
+        return best_threshold(lambda image: both, scenes[:1], beta=beta)
+
+    assert at(2.0) < 0.85
+    assert at(0.2) == pytest.approx(0.88)
 
 
 def test_moved_scores_are_one_half_where_the_threshold_was():
@@ -100,12 +116,13 @@ def test_moved_scores_are_one_half_where_the_threshold_was():
     assert torch.equal(after[..., 1:], before[..., 1:])
 
 
-def test_finish_moves_the_scores_once(task, monkeypatch):
+def test_finish_moves_the_scores_twice(task, monkeypatch):
     monkeypatch.setattr(training, "CALIBRATION_PHOTOS", 2)
     before = [head.bias.detach().clone() for head in task.model.heads]
     with torch.no_grad():
-        threshold = task.finish(task.model.eval())["threshold_before"]
-    shift = np.log((1 - threshold) / threshold)
+        found = task.finish(task.model.eval())
+    thresholds = found["threshold_before"], found["threshold_then"]
+    shift = sum(np.log((1 - threshold) / threshold) for threshold in thresholds)
     for head, old in zip(task.model.heads, before, strict=True):
         assert head.bias[0].item() == pytest.approx(old[0].item() + shift, abs=1e-5)
         assert torch.equal(head.bias[1:], old[1:])
