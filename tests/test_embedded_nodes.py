@@ -90,10 +90,6 @@ def test_turning_the_picture_turns_roll_by_as_much(detector, portrait):
         assert np.degrees(fex["Roll"].iloc[0]) - straight == pytest.approx(angle, abs=3)
 
 
-FALSE_FACES = pytest.mark.xfail(reason="face/tiny takes things for faces; see its card")
-
-
-@FALSE_FACES
 def test_clip_has_no_other_faces_than_those_put_there(clip):
     truth = sample_clip().truth
     found = clip[clip["FaceScore"] > 0].groupby("frame").size()
@@ -192,7 +188,6 @@ def test_shared_clip_with_a_face_has_it_in_every_frame(shared, detector):
     assert (one["FaceScore"] >= 0.5).all()
 
 
-@FALSE_FACES
 def test_shared_clip_without_a_face_has_none(shared, detector):
     none = detector.detect(shared / "media" / "no_face.mp4", progress_bar=False)
     assert (none["FaceScore"] == 0).all()
