@@ -26,6 +26,13 @@ FLOOR = 0.1
 DOUBTFUL = (0.25, 0.85)
 """First scores between these are looked at twice."""
 
+LARGE = 160.0
+"""Boxes with a side of so many pixels are always looked at twice, and the second look places
+them: the network sees too little of what lies around a large face, and makes its box too large."""
+
+MIRROR_5 = np.array([1, 0, 2, 4, 3])
+"""Order of the five points in a mirror image."""
+
 FACE_SIDE = 40
 """Longer side of the box in the second look, pixels."""
 
@@ -109,44 +116,76 @@ def first_look(raw: Tensor, height: int, width: int, nms_iou: float = 0.4) -> Ca
 def look_again(
     model: nn.Module, pixels: NDArray[np.uint8], found: Candidates, device: torch.device
 ) -> Candidates:
-    """The same candidates; the logit of each doubtful score is averaged with a second one."""
+    """The same candidates, with a second opinion of those that are in doubt or large.
+
+    The logits of the two scores are averaged, and the boxes and points too; those of a large
+    face are taken from the second look alone, which sees it whole.
+    """
     low, high = DOUBTFUL
-    rows = np.flatnonzero((found.scores > low) & (found.scores < high))
-    scores = found.scores.copy()
+    sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(1, initial=0)
+    rows = np.flatnonzero((found.scores > low) & ((found.scores < high) | (sides >= LARGE)))
+    boxes, points, scores = found.boxes.copy(), found.points.copy(), found.scores.copy()
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
-        seconds = _second_scores(model, pixels, found[part], device)
-        mean = (_logit(found.scores[part]) + _logit(seconds)) / 2
+        seen, again = _second_opinion(model, pixels, found[part], device)
+        mean = (_logit(scores[part]) + _logit(again.scores)) / 2
         scores[part] = 1 / (1 + np.exp(-mean))
-    return Candidates(found.picture, found.boxes, found.points, scores)
+        same = part[seen]
+        share = np.where(sides[same] >= LARGE, 1.0, 0.5)[:, None]
+        boxes[same] += share * (again.boxes[seen] - boxes[same])
+        points[same] += share[..., None] * (again.points[seen] - points[same])
+    return Candidates(found.picture, boxes, points, scores)
 
 
-def _second_scores(
-    model: nn.Module, pixels: NDArray[np.uint8], doubtful: Candidates, device: torch.device
-) -> Floats:
-    """(n,) best score of the second look's boxes that lie where the doubtful ones do."""
-    shown = np.zeros((len(doubtful.scores), CANVAS, CANVAS, 3), np.uint8)
-    expected = np.zeros((len(shown), 4))
-    for row, (picture, box) in enumerate(zip(doubtful.picture, doubtful.boxes, strict=True)):
-        shown[row], expected[row] = mirrored_patch(pixels[picture], box)
+def _second_opinion(
+    model: nn.Module, pixels: NDArray[np.uint8], asked: Candidates, device: torch.device
+) -> tuple[NDArray[np.bool_], Candidates]:
+    """Which candidates are seen again, and what the second look says of them."""
+    patches = [
+        mirrored_patch(pixels[picture], box)
+        for picture, box in zip(asked.picture, asked.boxes, strict=True)
+    ]
+    shown = np.stack([patch.pixels for patch in patches])
     seen = first_look(model(SPEC.prepare(shown, device)).cpu(), CANVAS, CANVAS)
-    same = (
-        np.diagonal(iou(expected[seen.picture], seen.boxes)) >= SAME_FACE
-        if len(seen.scores)
-        else np.zeros(0, np.bool_)
-    )
-    best = np.full(len(shown), NOTHING_SEEN)
-    np.maximum.at(best, seen.picture[same], seen.scores[same])
-    return best
+    found = np.zeros(len(patches), np.bool_)
+    boxes, points = asked.boxes.copy(), asked.points.copy()
+    scores = np.full(len(patches), NOTHING_SEEN)
+    for row in range(len(seen.scores)):
+        at, score = int(seen.picture[row]), float(seen.scores[row])
+        if score > scores[at] and iou(patches[at].box[None], seen.boxes[row][None]) >= SAME_FACE:
+            found[at], scores[at] = True, score
+            boxes[at], points[at] = patches[at].to_picture(seen.boxes[row], seen.points[row])
+    return found, Candidates(asked.picture, boxes, points, scores)
 
 
-def mirrored_patch(image: NDArray[np.uint8], box: Floats) -> tuple[NDArray[np.uint8], Floats]:
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Surroundings of a box at another size, mirrored.
+
+    Attributes:
+        pixels: (128, 128, 3) uint8 RGB.
+        box: (4,) where the box lies in it.
+        corner: (2,) x and y of the patch's corner in the picture.
+        zoom: patch pixels per picture pixel.
+    """
+
+    pixels: NDArray[np.uint8]
+    box: Floats
+    corner: Floats
+    zoom: float
+
+    def to_picture(self, box: Floats, points: Floats) -> tuple[Floats, Floats]:
+        """A box (4,) and five points (5, 2) of the patch, in pixels of the picture."""
+        upright = np.array([CANVAS - box[2], box[1], CANVAS - box[0], box[3]])
+        # In a mirror image the left eye is the right one.
+        swapped = points[MIRROR_5] * [-1.0, 1.0] + [CANVAS, 0.0]
+        return upright / self.zoom + np.tile(self.corner, 2), swapped / self.zoom + self.corner
+
+
+def mirrored_patch(image: NDArray[np.uint8], box: Floats) -> Patch:
     """Surroundings of a box, mirrored, the box's longer side 40 of 128 pixels.
 
     Cut on whole pixels of the picture, averaged where they shrink, black outside.
-
-    Returns:
-        (128, 128, 3) uint8 and where the box lies in it, (4,).
     """
     height, width = image.shape[:2]
     longer = float(max(box[2] - box[0], box[3] - box[1]))
@@ -158,10 +197,11 @@ def mirrored_patch(image: NDArray[np.uint8], box: Floats) -> tuple[NDArray[np.ui
     if right > left and bottom > top:
         square[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
     how = cv2.INTER_AREA if side > CANVAS else cv2.INTER_LINEAR
-    patch = cv2.resize(square, (CANVAS, CANVAS), interpolation=how)[:, ::-1]
-    there = (box - np.array([x0, y0, x0, y0])) * (CANVAS / side)
+    patch = np.asarray(cv2.resize(square, (CANVAS, CANVAS), interpolation=how), np.uint8)
+    zoom, corner = CANVAS / side, np.array([x0, y0], np.float64)
+    there = (box - np.tile(corner, 2)) * zoom
     there[[0, 2]] = CANVAS - there[[2, 0]]
-    return np.asarray(patch, np.uint8), there
+    return Patch(patch[:, ::-1], there, corner, zoom)
 
 
 def _logit(p: Floats) -> Floats:
