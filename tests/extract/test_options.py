@@ -313,7 +313,8 @@ def test_reference_photos_with_none_one_and_several_faces(tmp_path: Any) -> None
     np.testing.assert_allclose(degrees, [10, 12, 60, 80, 33], atol=1e-3)
     for wrong in (
         lambda: gallery_of(detector, tmp_path, "some"),
-        lambda: gallery_of(corner(), "x"),
+        lambda: gallery_of(corner(), tmp_path),
+        lambda: gallery_of(detector, tmp_path / "nowhere"),
     ):
         with pytest.raises(FeatflowError):
             wrong()
