@@ -329,7 +329,6 @@ class Detector:
 
         Raises:
             WeightsError: weights are not here and cannot be fetched, or are not the node's.
-            SchemaError: people to filter by were enrolled with another identity node.
             CompileError: a network cannot be compiled.
         """
         for node in self.nodes.values():
@@ -339,7 +338,6 @@ class Detector:
 
             for node in self.nodes.values():
                 compile_node(node, self.batch_sizes.get(node.id))
-        self.extract.check_made_by(self.meta())
 
     def meta(self) -> dict[str, Any]:
         """Which nodes and weights this detector runs, as it is recorded with every table."""

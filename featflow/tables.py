@@ -87,7 +87,6 @@ class TableRun:
         fex = self.source.copy()
         if self.nodes:
             self.detector.load()
-            self.detector.extract.check_made_by(self._meta())
             fex = self._with_results(self._results(progress_bar))
         if save is not None:
             save_fex(fex, save)

@@ -192,20 +192,17 @@ def test_marks_add_to_those_of_the_table(table: Fex) -> None:
 
 
 def test_people_are_compared_by_the_vectors_of_the_table(table: Fex) -> None:
+    from featflow.extract import people_rules
     from featflow.identity import ReferenceGallery
 
     table["Identity_1"] = np.float32([1, 0, np.nan, 0.8, np.nan, 1])
     table["Identity_2"] = np.float32([0, 1, np.nan, 0.6, np.nan, 1])
-    table.meta = {"nodes": {"identity": "identity/x"}, "weights": {}, "schema_version": 1}
-    ada = ReferenceGallery(["Ada"], [[1.0, 0.0]], table.meta)
-    fex = taker(extract={"wanted": ada, "threshold": 0.8}).detect_from(table, progress_bar=False)
+    rules = people_rules(ReferenceGallery(["Ada"], [[1.0, 0.0]]), None, 0.8)
+    fex = taker(extract={"rules": tuple(rules)}).detect_from(table, progress_bar=False)
     np.testing.assert_allclose(fex["WantedScore"], [1, 0, np.nan, 0.8, np.nan, 0.5**0.5], atol=1e-6)
     assert fex["Keep"].tolist() == [True, False, True, True, False, False]
     assert fex["FilterReason"].iloc[4] == "no identity vector to compare"
     assert fex["FilterReason"].iloc[1].startswith("dark; likeness to the people wanted 0 is below")
-    other = ReferenceGallery(["Ada"], [[1.0, 0.0]], {"nodes": {"identity": "identity/y"}})
-    with pytest.raises(errors.SchemaError, match=r"identity/y.*identity/x"):
-        taker(extract={"wanted": other}).detect_from(table, progress_bar=False)
 
 
 def test_pictures_that_moved_or_lie_in_memory(table: Fex, tmp_path: Path) -> None:

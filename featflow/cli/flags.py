@@ -5,12 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-
-from featflow.errors import OptionError
 
 if TYPE_CHECKING:
     from featflow.detector import Detector
@@ -52,9 +49,6 @@ EXTRACT_FLAGS: Flags = {
     "max_scale": (float | None, typer.Option(None, help="Mark larger aligned faces.")),
     "max_distance": (float | None, typer.Option(None, help="Mark points unlike a face.")),
     "max_roll": (float | None, typer.Option(None, help="Mark faces tilted more, degrees.")),
-    "wanted": (Path | None, typer.Option(None, help="Mark others: gallery or photo folder.")),
-    "unwanted": (Path | None, typer.Option(None, help="Mark these: gallery or photo folder.")),
-    "similarity": (float | None, typer.Option(None, help="Cosine that is the same person.")),
 }
 
 
@@ -96,27 +90,9 @@ def make_detector(
     from_table: bool = False,
     **rest: Any,
 ) -> Detector:
-    """The detector that the flags of a command ask for; people are enrolled by its own nodes."""
+    """The detector that the flags of a command ask for."""
     from featflow.detector import Detector
 
     nodes = chosen_nodes(slots, from_table)
     asked = {name: value for name, value in extract.items() if value not in (None, False)}
-    if "similarity" in asked:
-        asked["threshold"] = asked.pop("similarity")
-    for name, several in (("wanted", "skip"), ("unwanted", "all")):
-        if name in asked:
-            asked[name] = _people(asked[name], several, nodes, rest)
     return Detector(**nodes, extract=asked, **rest)
-
-
-def _people(path: Path, several: Any, nodes: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
-    from featflow.detector import Detector
-    from featflow.extract import gallery_of
-    from featflow.identity.reference import ReferenceGallery
-
-    if not path.is_dir():
-        return ReferenceGallery.load(path)
-    needed = {**nodes, "face": nodes["face"] or DEFAULT_NODES["face"], "pose": None}
-    if not needed["identity"]:
-        raise OptionError("--wanted and --unwanted compare faces: name an --identity node")
-    return gallery_of(Detector(**needed, device=rest.get("device", "auto")), path, several)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from featflow.errors import OptionError
 from featflow.extract.light import Method, Normalised
 from featflow.extract.marks import Marks
-from featflow.extract.people import people_rules
 from featflow.extract.realign import Realign
 from featflow.extract.refeed import Refeed
 from featflow.extract.rotate import Angles, RotationSearch
@@ -23,12 +21,9 @@ from featflow.extract.rules import (
     scale_rule,
     size_rule,
 )
-from featflow.fex.table import Fex
-from featflow.identity.vectors import DEFAULT_THRESHOLD
 
 if TYPE_CHECKING:
     from featflow.flow.node import Node
-    from featflow.identity.reference import ReferenceGallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +42,7 @@ class ExtractOptions:
         min_scale, max_scale: side of the aligned face's crop over the frame's shorter side.
         max_distance: mean distance of the aligned points from the mean face.
         max_roll: tilt in the picture either way, degrees.
-        wanted, unwanted: people to keep and people to leave out; both together are AND.
-        threshold: cosine similarity at which a face is like a person.
-        rules: rules of your own.
+        rules: more rules: those of :func:`featflow.extract.people_rules`, or of your own.
 
     Raises:
         OptionError: a value is out of range.
@@ -66,9 +59,6 @@ class ExtractOptions:
     max_scale: float | None = None
     max_distance: float | None = None
     max_roll: float | None = None
-    wanted: ReferenceGallery | None = None
-    unwanted: ReferenceGallery | None = None
-    threshold: float = DEFAULT_THRESHOLD
     rules: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
@@ -95,7 +85,7 @@ class ExtractOptions:
         return cls(**given)
 
     def all_rules(self) -> tuple[Rule, ...]:
-        """The rules by which faces are judged: size, landmarks, people, your own."""
+        """The rules by which faces are judged: size, landmarks, then :attr:`rules`."""
         rules: list[Rule] = []
         if self.min_size is not None or self.max_size is not None:
             rules.append(size_rule(*_limits(self.min_size, self.max_size)))
@@ -107,7 +97,6 @@ class ExtractOptions:
             rules.append(distance_rule(self.max_distance))
         if self.max_roll is not None:
             rules.append(roll_rule(math.radians(self.max_roll)))
-        rules += people_rules(self.wanted, self.unwanted, self.threshold)
         return (*rules, *self.rules)
 
     def wrap(self, nodes: Mapping[str, Node]) -> dict[str, Node]:
@@ -128,12 +117,6 @@ class ExtractOptions:
         if rules:
             wrapped["filter"] = Marks(rules)
         return wrapped
-
-    def check_made_by(self, meta: Mapping[str, Any]) -> None:
-        """Raise :class:`SchemaError` unless the people were enrolled with the nodes of ``meta``."""
-        for gallery in (self.wanted, self.unwanted):
-            if gallery is not None:
-                gallery.check_made_by(Fex(meta=meta))
 
     def recorded(self) -> dict[str, Any]:
         """What was asked for, as JSON for the table's metadata."""
@@ -161,13 +144,10 @@ def _limits(smallest: float | None, largest: float | None) -> tuple[float, float
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON; a gallery by its people and a hash of its vectors."""
+    """A value as JSON; a rule by its field and limits."""
     if isinstance(value, Rule):
         limits = {"low": value.low, "high": value.high}
         return {"field": value.field, **{k: v for k, v in limits.items() if math.isfinite(v)}}
     if isinstance(value, (tuple, list)):
         return [_plain(part) for part in value]
-    if hasattr(value, "vectors"):
-        digest = hashlib.sha256(value.vectors.tobytes()).hexdigest()
-        return {"people": list(value.people), "faces": len(value), "sha256": digest}
     return value

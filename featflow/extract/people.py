@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from featflow.errors import OptionError
+from featflow.datasets.sniff import looks_like_media
+from featflow.errors import MissingInputError, OptionError
 from featflow.extract.rules import Rule
 from featflow.identity.filters import check_apart
 from featflow.identity.reference import ReferenceGallery, enroll, names_from_paths
@@ -66,18 +67,24 @@ def gallery_of(
 
     Args:
         detector: has an identity node.
-        folder: photos of one person each, or folders of photos.
+        folder: photos of one person each, or a folder of photos for each person.
         several: a photo with several faces is left out (``"skip"``) or gives all of them
             (``"all"``, which is what one wants of people to leave out).
 
     Raises:
         OptionError: the detector has no identity node, or no photo gave a reference.
+        MissingInputError: there is no photo.
     """
     if "identity" not in detector.nodes:
         raise OptionError("people are told apart by an identity node; the detector has none")
     if several not in ("skip", "all"):
         raise OptionError(f"several is 'skip' or 'all', got {several!r}")
-    table = detector.detect(Path(folder), progress_bar=False, on_error="row")
+    root = Path(folder)
+    found = sorted(str(path) for path in [*root.glob("*"), *root.glob("*/*")] if path.is_file())
+    files = [path for path in found if looks_like_media(path)]
+    if not files:
+        raise MissingInputError(str(root), "holds no photo", "expected Ada/1.jpg or Ada_01.jpg")
+    table = detector.detect(files, progress_bar=False, on_error="row")
     photos = table["input"].astype(str)
     names = names_from_paths(photos.unique(), folder)
     if several == "skip":

@@ -96,7 +96,6 @@ def test_on_error_raise_stops_with_code_1(tmp_path, capfd):
         ["no-such-command"],
         ["detect", "x.jpg", "--rotate", "sideways"],
         ["detect", "x.jpg", "--normalise", "median"],
-        ["detect", "x.jpg", "--wanted", "."],
         ["detect", "x.jpg", "--from", "x.parquet"],
         ["detect", "--from", "x.parquet", "--threshold", "0.4"],
         ["detect", "--from", "x.parquet", "--rotate", "90"],

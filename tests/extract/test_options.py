@@ -12,7 +12,7 @@ import pytest
 
 from featflow import Detector
 from featflow.datasets import sample_photo
-from featflow.errors import FeatflowError, OptionError, ResumeError, SchemaError
+from featflow.errors import FeatflowError, OptionError, ResumeError
 from featflow.extract import ExtractOptions, Normalised, Realign, Refeed, RotationSearch, Rule
 from featflow.extract.people import people_rules
 from featflow.flow.batch import FaceBatch
@@ -132,12 +132,10 @@ def test_degrees_of_roll_are_radians_in_the_rule() -> None:
 
 
 def test_rules_stand_in_the_order_of_the_page() -> None:
-    gallery = ReferenceGallery(["a"], [[1.0, 0.0]])
-    other = ReferenceGallery(["b"], [[0.0, 1.0]])
+    own = people_rules(people(0), people(90), 0.5)
     options = ExtractOptions(
-        min_size=0.1, order=True, max_scale=4, max_distance=0.2, max_roll=9, wanted=gallery,
-        unwanted=other,
-    )  # fmt: skip
+        min_size=0.1, order=True, max_scale=4, max_distance=0.2, max_roll=9, rules=tuple(own)
+    )
     assert [rule.field for rule in options.all_rules()] == [
         "face_share",
         "aligned_order",
@@ -161,7 +159,6 @@ def test_rules_stand_in_the_order_of_the_page() -> None:
         ({"min_size": 0.5, "max_size": 0.4}, "above the largest"),
         ({"max_distance": -1}, "distance"),
         ({"max_roll": -5}, "roll"),
-        ({"threshold": 1.1}, "cosine"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(extract: Any, told: str) -> None:
@@ -175,9 +172,8 @@ def test_options_about_empty_slots_are_refused() -> None:
             corner(extract={name: value})
     with pytest.raises(OptionError, match="needs 'landmarks'"):
         corner(extract={"max_roll": 5})
-    people = ReferenceGallery(["a"], [[1.0, 0.0]])
     with pytest.raises(OptionError, match="needs 'embedding'"):
-        corner(extract={"wanted": people})
+        corner(extract={"rules": tuple(people_rules(people(0), None, 0.5))})
 
 
 def test_a_resumed_run_must_have_the_same_options(tmp_path: Any) -> None:
@@ -223,11 +219,10 @@ def test_wanted_and_unwanted_are_anded_and_the_threshold_is_inclusive(
 ) -> None:
     # cos 30 degrees is the threshold, so 40 and 60, or 60 and 90, are just alike.
     threshold = float(np.cos(np.radians(30)))
-    extract = {
-        "wanted": people(*wanted) if wanted else None,
-        "unwanted": people(*unwanted) if unwanted else None,
-        "threshold": threshold,
-    }
+    rules = people_rules(
+        people(*wanted) if wanted else None, people(*unwanted) if unwanted else None, threshold
+    )
+    extract = {"rules": tuple(rules)}
     detector = corner(identity=Compass(), extract=extract)
     fex = detector.detect([picture(w) for w in WIDTHS], progress_bar=False)
     faces = np.array(WIDTHS, float)
@@ -247,26 +242,12 @@ def _cosines(degrees: np.ndarray, references: Any) -> np.ndarray:
     return np.cos(np.radians(apart)).max(1) if len(references) else np.zeros(len(degrees))
 
 
-def test_people_enrolled_with_another_node_are_refused() -> None:
-    meta = {"nodes": {"identity": "identity/other"}, "weights": {}}
-    gallery = ReferenceGallery(["a"], [[1.0, 0.0]], meta)
-    detector = corner(identity=Compass(), extract={"wanted": gallery})
-    with pytest.raises(SchemaError, match=r"identity/other.*identity/compass"):
-        detector.detect(picture(9), progress_bar=False)
-
-
-def test_a_gallery_is_recorded_by_its_people_and_a_hash() -> None:
-    first = ExtractOptions(wanted=people(10, 20)).recorded()["wanted"]
-    again = ExtractOptions(wanted=people(10, 20)).recorded()["wanted"]
-    other = ExtractOptions(wanted=people(10, 21)).recorded()["wanted"]
-    assert first == again
-    assert first["people"] == ["p10", "p20"]
-    assert first["sha256"] != other["sha256"]
-
-
 def test_one_picture_cannot_be_wanted_and_unwanted() -> None:
     with pytest.raises(OptionError, match="same picture"):
         people_rules(people(10), people(5, 10), 0.5)
+    with pytest.raises(OptionError, match="cosine"):
+        people_rules(people(10), None, 1.1)
+    assert people_rules(None, None, 0.5) == []
 
 
 class TwoHalves(Node):
@@ -315,22 +296,25 @@ def test_reference_photos_with_none_one_and_several_faces(tmp_path: Any) -> None
     photo("Ada_2.png", 12)
     photo("Bob.png", 60, 80)
     photo("Nobody.png")
+    (tmp_path / "Cleo").mkdir()
+    photo("Cleo/holiday.png", 33)
     detector = Detector(
         face=TwoHalves(), landmark=None, pose=None, identity=Compass(), device="cpu"
     )
     one = gallery_of(detector, tmp_path)
-    assert one.names == ("Ada", "Ada")
+    assert one.names == ("Ada", "Ada", "Cleo")
     assert {name.rsplit("/", 1)[1]: why for name, why in one.skipped.items()} == {
         "Bob.png": "2 faces",
         "Nobody.png": "no face",
     }
     every = gallery_of(detector, tmp_path, several="all")
-    assert every.names == ("Ada", "Ada", "Bob", "Bob")
+    assert every.names == ("Ada", "Ada", "Bob", "Bob", "Cleo")
     degrees = np.degrees(np.arctan2(every.vectors[:, 1], every.vectors[:, 0]))
-    np.testing.assert_allclose(degrees, [10, 12, 60, 80], atol=1e-3)
+    np.testing.assert_allclose(degrees, [10, 12, 60, 80, 33], atol=1e-3)
     for wrong in (
         lambda: gallery_of(detector, tmp_path, "some"),
-        lambda: gallery_of(corner(), "x"),
+        lambda: gallery_of(corner(), tmp_path),
+        lambda: gallery_of(detector, tmp_path / "nowhere"),
     ):
         with pytest.raises(FeatflowError):
             wrong()
