@@ -1,9 +1,8 @@
-"""``featflow train``: fit a node by its recipe."""
+"""``featflow train``: fit a node or a face model by its recipe."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Path = typer.Argument(..., help="TOML file, such as nodes/pose/mlp/recipe.toml."),
     work: Path | None = typer.Option(
-        None, help="Folder for checkpoints. [runs/<kind>-<name>]", show_default=False
+        None, help="Folder for checkpoints. [runs/<name>]", show_default=False
     ),
     resume: bool = typer.Option(False, help="Go on from the last checkpoint."),
     changes: list[str] = typer.Option(
@@ -29,25 +28,36 @@ def train(
     ),
     trial: bool = typer.Option(False, help="Leave the shipped node as it is."),
     quiet: bool = typer.Option(False, help="No progress lines."),
+    dry_run: bool = typer.Option(False, help="Check recipe and data, run one batch, and end."),
+    find_lr: str = typer.Option(
+        "", metavar="MODE", help="Search the rate first: set, graph_and_set or graph_and_exit."
+    ),
+    tensorboard: bool = typer.Option(False, help="Also write metrics for TensorBoard."),
+    preview: bool = typer.Option(False, help="Show previews of a face model in a window."),
 ) -> None:
-    """Train a node by its recipe.
+    """Train a node or a face model by its recipe.
 
-    The weights go into the package and the record beside the recipe. With --set or --trial both go
-    to the folder of checkpoints instead: the shipped node is what its recipe says, nothing else.
+    The weights of a node go into the package and the record beside the recipe. With --set or
+    --trial both go to the folder of checkpoints instead: the shipped node is what its recipe says,
+    nothing else. A face model goes to that folder in any case.
     """
-    from featflow.train.recipe import read_recipe
-    from featflow.train.run import train as fit
+    from featflow.cli import fitting
+    from featflow.train.face_recipe import is_face_recipe
 
-    read = read_recipe(recipe, dict(_change(text) for text in changes))
-
-    def report(step: int, terms: Mapping[str, float]) -> None:
-        if not quiet:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
-            errors.print(f"step {step}/{read.optim.steps}  {shown}")
-
-    folder = work or Path("runs") / read.node.replace("/", "-")
-    results = fit(read, folder, resume=resume, report=report, ship=not (changes or trial))
-    typer.echo(json.dumps(results["training"]["validation"], indent=1))
+    wanted = fitting.Wanted(
+        recipe=recipe,
+        work=work,
+        resume=resume,
+        changes=dict(_change(text) for text in changes),
+        ship=not (changes or trial),
+        dry_run=dry_run,
+        find_lr=find_lr,
+        tensorboard=tensorboard,
+        preview=preview,
+        say=(lambda line: None) if quiet else errors.print,
+    )
+    results = fitting.faces(wanted) if is_face_recipe(recipe) else fitting.node(wanted)
+    typer.echo(json.dumps(results, indent=1))
 
 
 def _change(text: str) -> tuple[str, Any]:

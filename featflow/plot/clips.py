@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from featflow.datasets.frame import Frame
 from featflow.errors import InputError, OptionError, SchemaError
@@ -21,9 +23,10 @@ from featflow.files import atomic_path, require_folder
 from featflow.plot.draw import paint
 from featflow.plot.shapes import FaceShapes
 
-_CLIPS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-_PHOTOS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+CLIPS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+PHOTOS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _TICKS = 90_000
+_EXIF_DESCRIPTION = 0x010E
 _FPS_WITHOUT_TIMES = 25
 _ENCODER = {"crf": "20", "preset": "veryfast", "bf": "0"}
 
@@ -63,22 +66,22 @@ def annotate(
 
     out = Path(out)
     suffix = out.suffix.lower()
-    if suffix not in {**_CLIPS, **_PHOTOS}:
-        raise OptionError(f"{out}: must end in one of {', '.join([*_CLIPS, *_PHOTOS])}")
+    if suffix not in {**CLIPS, **PHOTOS}:
+        raise OptionError(f"{out}: must end in one of {', '.join([*CLIPS, *PHOTOS])}")
     if out.exists() and Path(source).exists() and out.samefile(source):
         raise OptionError(f"{out}: is the input itself (choose another name)")
     require_folder(out)
-    rows = _rows_of(fex, str(source))
+    rows = rows_of(fex, str(source))
     drawn = _drawn(open_source(source), rows, boxes, landmarks, poses)
     first = next(drawn, None)
     if first is None:
         raise InputError(str(source), "holds no frame that can be decoded")
-    if suffix in _PHOTOS:
-        return _write_photo(out, first[0], _PHOTOS[suffix])
-    return _write_clip(out, chain([first], drawn), _CLIPS[suffix])
+    if suffix in PHOTOS:
+        return write_photo(out, first[0], PHOTOS[suffix])
+    return write_clip(out, chain([first], drawn), CLIPS[suffix])
 
 
-def _rows_of(fex: pd.DataFrame, source: str) -> pd.DataFrame:
+def rows_of(fex: pd.DataFrame, source: str) -> pd.DataFrame:
     """Rows of one input; a table of a single input is taken to be of this one."""
     if "frame" not in fex.columns:
         raise SchemaError("cannot annotate: the table has no column frame")
@@ -111,16 +114,43 @@ def _drawn(
         yield canvas, frame.time_s
 
 
-def _write_photo(out: Path, image: NDArray[np.uint8], kind: str) -> Path:
+def write_photo(out: Path, image: NDArray[np.uint8], kind: str, note: str = "") -> Path:
+    """Write (H, W, 3) uint8 RGB, whole or not at all.
+
+    Args:
+        out: the file.
+        image: the picture.
+        kind: a value of :data:`PHOTOS`.
+        note: text of the file's metadata that says what it is.
+    """
+    options: dict[str, Any] = {}
+    if note:
+        info, exif = PngInfo(), Image.Exif()
+        info.add_text("Description", note)
+        exif[_EXIF_DESCRIPTION] = note
+        options = {"pnginfo": info} if kind == "PNG" else {"exif": exif, "quality": 95}
     with atomic_path(out) as temporary:
-        Image.fromarray(image).save(temporary, format=kind)
+        Image.fromarray(image).save(temporary, format=kind, **options)
     return out
 
 
-def _write_clip(
-    out: Path, pictures: Iterator[tuple[NDArray[np.uint8], float]], container: str
+def write_clip(
+    out: Path,
+    pictures: Iterator[tuple[NDArray[np.uint8], float]],
+    container: str,
+    note: str = "",
 ) -> Path:
+    """Write pictures at their times as H.264, whole or not at all.
+
+    Args:
+        out: the file.
+        pictures: (H, W, 3) uint8 RGB and seconds; NaN takes 25 a second.
+        container: a value of :data:`CLIPS`.
+        note: text of the file's metadata that says what it is.
+    """
     with atomic_path(out) as temporary, av.open(str(temporary), "w", format=container) as file:
+        if note:
+            file.metadata["comment"] = note
         stream = None
         last = -1
         for number, (image, time_s) in enumerate(pictures):

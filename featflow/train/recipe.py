@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from featflow.errors import RecipeError
+from featflow.train.tables import override, read_toml, refuse_unknown, sub_table
 
 Made = TypeVar("Made")
 
@@ -85,27 +85,20 @@ def read_recipe(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
             unusable value; the message names the file and the key.
     """
     path = Path(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot read the recipe: {error}") from error
-    for key, value in (overrides or {}).items():
-        table, _, name = key.partition(".")
-        if not name:
-            raise RecipeError(f"{key!r}: write table.key=value, for example optim.steps=100")
-        _table(path, tables, table)[name] = value
-    _refuse_unknown(path, "the recipe", tables, {"node", "optim", "model", "data"})
-    node = _table(path, tables, "node")
-    _refuse_unknown(path, "[node]", node, {"id", "seed", "start"})
+    tables = read_toml(path)
+    override(path, tables, overrides or {})
+    refuse_unknown(path, "the recipe", tables, {"node", "optim", "model", "data"})
+    node = sub_table(path, tables, "node")
+    refuse_unknown(path, "[node]", node, {"id", "seed", "start"})
     node_id = node.get("id")
     if not isinstance(node_id, str) or not _NODE_ID.fullmatch(node_id):
         raise RecipeError(f"{path}: [node] id must be like 'landmark/tiny', got {node_id!r}")
     return Recipe(
         node=node_id,
         seed=int(_number(path, "[node] seed", node.get("seed", 0), whole=True)),
-        optim=_optim(path, _table(path, tables, "optim")),
-        model=_table(path, tables, "model"),
-        data=_table(path, tables, "data"),
+        optim=_optim(path, sub_table(path, tables, "optim")),
+        model=sub_table(path, tables, "model"),
+        data=sub_table(path, tables, "data"),
         start=str(node.get("start", "")),
         path=path,
     )
@@ -131,7 +124,7 @@ def data_root(recipe: Recipe, *others: str) -> str:
         RecipeError: it is missing, or an unknown key is there.
     """
     path = recipe.path or Path(recipe.node)
-    _refuse_unknown(path, "[data]", recipe.data, {"root", *others})
+    refuse_unknown(path, "[data]", recipe.data, {"root", *others})
     root = recipe.data.get("root")
     if not isinstance(root, str):
         raise RecipeError(f"{path}: [data] root must name the folder of the data, got {root!r}")
@@ -139,7 +132,7 @@ def data_root(recipe: Recipe, *others: str) -> str:
 
 
 def _optim(path: Path, table: Mapping[str, Any]) -> Optim:
-    _refuse_unknown(path, "[optim]", table, {f.name for f in fields(Optim)})
+    refuse_unknown(path, "[optim]", table, {f.name for f in fields(Optim)})
     values: dict[str, Any] = {}
     for each in fields(Optim):
         key = f"[optim] {each.name}"
@@ -159,16 +152,3 @@ def _number(path: Path, key: str, value: Any, *, whole: bool, least: int = 0) ->
         kind = "a whole number" if whole else "a number"
         raise RecipeError(f"{path}: {key} must be {kind}, at least {least}, got {value!r}")
     return int(value) if whole else float(value)
-
-
-def _table(path: Path, tables: dict[str, Any], name: str) -> dict[str, Any]:
-    table = tables.setdefault(name, {})
-    if not isinstance(table, dict):
-        raise RecipeError(f"{path}: {name} must be a table [{name}], got {table!r}")
-    return table
-
-
-def _refuse_unknown(path: Path, where: str, table: Mapping[str, Any], known: set[str]) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise RecipeError(f"{path}: {where} has unknown {unknown}; known: {sorted(known)}")

@@ -282,8 +282,13 @@ class Trainer:
         if path is None or not path.is_file():
             return False
         states.restore(self, states.read_checkpoint(path), str(path))
-        self._stream = None
+        self.rewind()
         return True
+
+    def rewind(self) -> None:
+        """Draw the next batch from ``position`` again, whatever was drawn since."""
+        self._stream = None
+        self._rate = (0.0, 0)
 
     def stop(self, why: str) -> None:
         """End the run after this step."""

@@ -1,0 +1,1 @@
+"""Face models: one encoder for all identities, one decoder for each."""
