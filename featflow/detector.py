@@ -144,8 +144,9 @@ class Detector:
                 ``"reference"`` what py-feat 2.0.3 feeds them, for its numbers.
             weights, commercial_ok, device, mode: see :class:`Detector`.
         """
+        published: dict[str, Any] = dict(REFERENCE)
         return cls(
-            **REFERENCE,
+            **published,
             options={slot: {"preprocessing": preprocessing} for slot in REFERENCE},
             weights=weights,
             commercial_ok=commercial_ok,

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featflow.datasets import detection
 from featflow.detector import Detector
 from featflow.evaluation.detection import match_detections
 from featflow.evaluation.shared_faces import Figures, detected_boxes, recall_and_precision
-from featflow.train.scenes import Floats, Photo, SceneComposer
+from featflow.train.scenes import Photo, SceneComposer
+
+Boxes = NDArray[np.floating[Any]]
 
 SCENES = 150
 SEED = 2026
@@ -47,7 +51,7 @@ def detection_in_composed_scenes(detector: Detector, root: Path) -> Figures:
     return {**curve[0.5], "recall_at_precision_0.95": max(precise, default=0.0)}
 
 
-def _at(cut: float, looked_at: Sequence[tuple[Photo, Floats, Floats]]) -> Figures:
+def _at(cut: float, looked_at: Sequence[tuple[Photo, Boxes, Boxes]]) -> Figures:
     return recall_and_precision(
         [
             match_detections(boxes[scores >= cut], scene.boxes, scene.certain, 0.5)
