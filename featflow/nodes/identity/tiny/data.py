@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from featflow.datasets.labelled import LabelledFaces
 from featflow.errors import MissingInputError, TrainingError
-from featflow.geometry.crop import CropRule, complete_points5
-from featflow.geometry.landmarks import box_of_landmarks, five_points
-from featflow.geometry.similarity import compose, invert, umeyama
+from featflow.geometry.crop import CropRule
+from featflow.geometry.landmarks import five_points
+from featflow.geometry.similarity import compose, umeyama
 from featflow.geometry.warp import warp
 from featflow.nodes.identity.tiny.network import DIMENSIONS
 from featflow.nodes.identity.tiny.node import CROP
@@ -22,8 +22,11 @@ from featflow.train.photometric import Image, Rng, cover, degrade, relight
 
 Floats = NDArray[np.floating[Any]]
 
-WIDE = CropRule(size=96, anchor="points5", expansion=1.25)
+WIDE = CropRule(size=96, anchor="landmarks5", expansion=1.25)
 """What is kept of each photograph: enough around the crop to move it, a little finer."""
+
+FROM_WIDE = umeyama(WIDE.template(), CROP.template())
+"""Map from there to the network's crop, (2, 3)."""
 
 TEACHER = "identity_teacher.npz"
 OUTLIER = 0.25
@@ -120,36 +123,26 @@ class AlignedFaces:
     """Crops in memory, and how a training crop is drawn from them.
 
     Attributes:
-        crops: (N, 96, 96, 3) uint8, cut by the teacher's five points with :data:`WIDE`.
-        placed: (N, 2, 2, 3) maps from there to the network's crop: by the same five points, and
-            by the five points of the 68 landmarks.
+        crops: (N, 96, 96, 3) uint8, cut by the five points of the 68 landmarks with :data:`WIDE`.
     """
 
     def __init__(self, faces: LabelledFaces) -> None:
-        landmarks = faces.landmarks
-        boxes = np.where(np.isfinite(faces.boxes), faces.boxes, box_of_landmarks(landmarks))
-        points = complete_points5(faces.points5, boxes)
-        wide = umeyama(points, WIDE.template())
-        back = invert(wide)
-        by_points = compose(umeyama(points, CROP.template()), back)
-        by_landmarks = compose(umeyama(five_points(landmarks), CROP.template()), back)
-        self.placed = np.stack([by_points, by_landmarks], 1)
         size = (WIDE.size, WIDE.size)
+        matrices = umeyama(five_points(faces.landmarks), WIDE.template())
         self.crops = np.zeros((len(faces), *size, 3), np.uint8)
-        for row, matrix in enumerate(wide):
+        for row, matrix in enumerate(matrices):
             self.crops[row] = warp(faces.read(row), matrix, size, WIDE.outside)
 
     def __len__(self) -> int:
         return len(self.crops)
 
     def plain(self, row: int) -> Image:
-        """The crop (64, 64, 3) that the node itself would cut from the teacher's points."""
-        return self._cut(row, self.placed[row, 0])
+        """The crop (64, 64, 3) that the node itself would cut, from perfect landmarks."""
+        return self._cut(row, FROM_WIDE)
 
     def augmented(self, row: int, rng: Rng) -> Image:
-        """A crop as other detectors, cameras and lights might give it."""
-        which = int(rng.random() < BY_LANDMARKS)
-        crop = self._cut(row, compose(jitter(rng, CROP.size), self.placed[row, which]))
+        """A crop as other landmarks, cameras and lights might give it."""
+        crop = self._cut(row, compose(jitter(rng, CROP.size), FROM_WIDE))
         if rng.random() < 0.5:
             crop = np.ascontiguousarray(crop[:, ::-1])
         crop = degrade(relight(crop, rng), rng, smallest=SMALLEST)
@@ -159,15 +152,15 @@ class AlignedFaces:
         return warp(self.crops[row], matrix, (CROP.size, CROP.size), CROP.outside)
 
 
-BY_LANDMARKS = 0.35
 COVERED = 0.2
 SMALLEST = 16
-TURN, ZOOM, SHIFT = 0.05, 0.05, 0.02
-"""Spread of a training crop's turn (radians), logarithm of size, and place (parts of its side)."""
+TURN, ZOOM, SHIFT = 0.03, 0.035, 0.012
+"""Spread of a training crop's turn (radians), logarithm of size, and place (parts of its side):
+twice that of ``landmark/tiny`` on training photographs."""
 
 
 def jitter(rng: Rng, size: int) -> NDArray[np.float64]:
-    """A small random turn, zoom and shift about the crop's centre, as five points err."""
+    """A small random turn, zoom and shift about the crop's centre, as landmarks err."""
     angle, zoom = rng.normal(0, TURN), np.exp(rng.normal(0, ZOOM))
     c, s = zoom * np.cos(angle), zoom * np.sin(angle)
     linear = np.array([[c, -s], [s, c]])

@@ -92,7 +92,7 @@ class IdentityTask:
         return {"loss": teacher + apart, "teacher": teacher, "apart": apart}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Likeness to the teacher and verification on crops placed by the teacher's points."""
+        """Likeness to the teacher and verification on crops placed by the labelled landmarks."""
         vectors = self.embed(model)
         one, two, same = draw_pairs(self.val_names, most=10, seed=0)
         found = verify(pair_similarity(vectors[one], vectors[two]), same)
