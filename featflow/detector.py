@@ -15,6 +15,8 @@ from featflow.runs import OnError, Run, RunOptions
 if TYPE_CHECKING:
     from featflow.fex.table import Fex
     from featflow.flow.node import Node
+    from featflow.identity.compute import Method
+    from featflow.identity.naming import People
 
 SLOTS = ("face", "landmark", "pose", "mask", "au", "emotion", "identity", "gaze")
 """What a detector can be asked for, in the order of the table's columns."""
@@ -40,13 +42,22 @@ class Detector:
         mask: gives face masks. They are arrays, not columns: ``run(...).batches()`` has them.
         au: gives action units.
         emotion: gives probabilities of seven emotions.
-        identity: gives an embedding a face.
+        identity: gives an embedding a face, from which people are told apart when all rows are
+            there.
         gaze: gives the direction of the eyes.
         options: slot to arguments of its node, as in ``{"face": {"max_side": 1280}}``.
         weights: node id to a weight file of your own, for published nodes.
         commercial_ok: refuse nodes whose licence or data do not allow commercial use.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, a torch device, or ``"auto"`` for the fastest
             that is there.
+        identity_gallery: enrolled people (:func:`featflow.identity.enroll`), or their file, to
+            name faces after; without them people are ``Person_1``, ``Person_2``, ...
+        identity_threshold: cosine similarity from which two faces are one person; that of the
+            identity node if None.
+        identity_method: how people without names are told apart, see
+            :func:`featflow.identity.compute_identities`; None gives embeddings without labels.
+        identity_track: let the faces of a track vote for one label; if None, in clips.
+        wanted, unwanted: people whose faces are kept, or marked in ``Keep``; galleries or files.
         mode: ``"threads"`` overlaps decoding and inference; ``"sequential"`` runs everything in
             the caller's thread, for debugging; both give the same rows.
 
@@ -71,18 +82,25 @@ class Detector:
         weights: Mapping[str, str | Path] | None = None,
         commercial_ok: bool = False,
         device: str = "auto",
+        identity_gallery: People | None = None,
+        identity_threshold: float | None = None,
+        identity_method: Method | None = "gallery",
+        identity_track: bool | None = None,
+        wanted: People | None = None,
+        unwanted: People | None = None,
         mode: Literal["threads", "sequential"] = "threads",
     ) -> None:
         from featflow.flow.graph import order_nodes
         from featflow.hub import give_weights, require_commercial
+        from featflow.identity.naming import naming_for
 
-        wanted = dict(
+        slots = dict(
             zip(SLOTS, (face, landmark, pose, mask, au, emotion, identity, gaze), strict=True)
         )
-        options = _checked_options(options, wanted)
+        options = _checked_options(options, slots)
         self.nodes: dict[str, Node] = {
             slot: make_node(slot, spec, options.get(slot))
-            for slot, spec in wanted.items()
+            for slot, spec in slots.items()
             if spec is not None
         }
         if "face" not in self.nodes:
@@ -94,6 +112,15 @@ class Detector:
             give_weights(self.nodes.values(), weights)
         if commercial_ok:
             require_commercial(self.nodes.values())
+        self.naming = naming_for(
+            self.nodes.get("identity"),
+            threshold=identity_threshold,
+            method=identity_method,
+            track=identity_track,
+            people=identity_gallery,
+            wanted=wanted,
+            unwanted=unwanted,
+        )
         self.mode: Literal["threads", "sequential"] = mode
         self.device = _resolve_device(device)
 
@@ -217,7 +244,8 @@ class Detector:
         """A run over inputs, not yet begun, for those who want its pieces or its report."""
         for node in self.nodes.values():
             node.load(self.device)
-        return Run(list(self.nodes.values()), inputs, options, self.meta(), self.mode)
+        nodes = list(self.nodes.values())
+        return Run(nodes, inputs, options, self.meta(), self.mode, self.naming)
 
     def meta(self) -> dict[str, Any]:
         """Which nodes and weights this detector runs, as it is recorded with every table."""

@@ -8,7 +8,7 @@ import typer
 
 from featflow import __version__
 from featflow.animate import cli as animate
-from featflow.cli import detect, download, evaluate, info, nodes, training
+from featflow.cli import detect, download, enroll, evaluate, info, nodes, training
 from featflow.cli.codes import DONE
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (detect, animate, nodes, download, training, evaluate, info):
+for part in (detect, enroll, animate, nodes, download, training, evaluate, info):
     part.register(app)
 
 

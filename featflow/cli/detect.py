@@ -38,6 +38,13 @@ def detect(
     face: str = typer.Option("tiny", help="Face node."),
     landmark: str = typer.Option("tiny", help="Landmark node, or none."),
     pose: str = typer.Option("mlp", help="Pose node, or none."),
+    identity: str = typer.Option("none", help="Identity node, or none."),
+    people: Path | None = typer.Option(None, help="Enrolled people to name (featflow enroll)."),
+    identity_threshold: float | None = typer.Option(None, help="Cosine from which two are one."),
+    identity_method: str = typer.Option("gallery", help="How to tell people apart, or none."),
+    track: bool | None = typer.Option(None, help="Let tracks vote for names. [in clips]"),
+    wanted: Path | None = typer.Option(None, help="Enrolled people to keep; mark all others."),
+    unwanted: Path | None = typer.Option(None, help="Enrolled people to mark."),
     device: str = typer.Option("auto", help="cpu, cuda, mps or auto."),
     batch_size: int = typer.Option(8, min=1, help="Frames at a time."),
     num_workers: int = typer.Option(0, min=0, help="Decoding processes; 0 is a thread."),
@@ -60,8 +67,19 @@ def detect(
 
     _check_folder(annotate)
     paths = [_sample(name) for name in inputs]
-    slots = {"face": face, "landmark": _none(landmark), "pose": _none(pose)}
-    detector = Detector(**slots, device=device)  # type: ignore[arg-type]
+    detector = Detector(
+        face,
+        _none(landmark),
+        _none(pose),
+        identity=_none(identity),
+        device=device,
+        identity_gallery=people,
+        identity_threshold=identity_threshold,
+        identity_method=_none(identity_method),  # type: ignore[arg-type]
+        identity_track=track,
+        wanted=wanted,
+        unwanted=unwanted,
+    )
     options = RunOptions(
         batch_size=batch_size,
         num_workers=num_workers,
@@ -114,7 +132,7 @@ def _say(quiet: bool, text: str) -> None:
 def _show(fex: Fex) -> None:
     """Print the columns that people look at first: a table on a terminal, else all rows as CSV."""
     wanted = ["input", "frame", "time", *fex.faceboxes.columns]
-    wanted += [name for name in ("Pitch", "Roll", "Yaw") if name in fex]
+    wanted += [n for n in ("Pitch", "Roll", "Yaw", "Identity", "IdentityScore") if n in fex]
     if not results.is_terminal:
         typer.echo(fex[wanted].to_csv(index=False, float_format="%.6g"), nl=False)
         return

@@ -30,7 +30,7 @@ FROM_WIDE = umeyama(WIDE.template(), CROP.template())
 
 TEACHER = "identity_teacher.npz"
 OUTLIER = 0.25
-"""A face whose cosine with the rest of its person is lower has a wrong name, or shows too little."""
+"""Cosine with the rest of its person below which a face has a wrong name, or shows too little."""
 
 NOBODY = -1
 
@@ -48,7 +48,9 @@ def labelled_rows(root: str | Path, split: str) -> tuple[LabelledFaces, NDArray[
     with np.load(path, allow_pickle=False) as file:
         vectors = file["embedding"].astype(np.float32)
     chosen = (everything.table["split"] == split).to_numpy()
-    return LabelledFaces(everything.root, everything.table.filter(pl.Series(chosen))), vectors[chosen]
+    return LabelledFaces(everything.root, everything.table.filter(pl.Series(chosen))), vectors[
+        chosen
+    ]
 
 
 def held_out_people(faces: LabelledFaces, every: int = 10) -> NDArray[np.bool_]:
