@@ -275,9 +275,7 @@ def test_options_that_cannot_be_used(options, message):
 
 def test_people_without_an_identity_node_are_refused(enrolled):
     with pytest.raises(OptionError, match="identity_gallery, unwanted needs a node"):
-        Detector(
-            Squares(), None, None, identity_gallery=enrolled, unwanted=enrolled, device="cpu"
-        )
+        Detector(Squares(), None, None, identity_gallery=enrolled, unwanted=enrolled, device="cpu")
     with pytest.raises(OptionError, match="identity_threshold"):
         Detector(Squares(), None, None, identity_threshold=0.5, device="cpu")
 
