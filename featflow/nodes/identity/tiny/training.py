@@ -37,8 +37,8 @@ class IdentityTask:
 
     Two terms of equal weight: one less the cosine with the teacher's vector of the same
     photograph, and the angular margin loss (ArcFace) with each person's centre held at the mean
-    of the teacher's vectors (Zhang et al. 2020, MarginDistillation, arXiv 2003.02586), so that
-    both pull into one space. Faces without a name, and those whose name must be wrong, only
+    of the teacher's vectors (MarginDistillation, Svitov and Alyamkin 2020, arXiv 2003.02586), so
+    that both pull into one space. Faces without a name, and those whose name must be wrong, only
     follow the teacher.
     """
 
