@@ -16,6 +16,7 @@ from featflow.files import write_atomically
 
 if TYPE_CHECKING:
     from featflow.fex.table import Fex
+    from featflow.runs import Run
 
 SAMPLES = {"sample:photo": "sample_photo", "sample:clip": "sample_clip"}
 
@@ -90,7 +91,10 @@ def detect(
         stop=stop,
         on_error=cast("OnError", on_error),
     )
-    run = detector.run(paths, options)
+    _work(detector.run(paths, options), save, resume, annotate, quiet)
+
+
+def _work(run: Run, save: Path | None, resume: bool, annotate: Path | None, quiet: bool) -> None:
     progress = not quiet
     table: Fex | None = None
     if save is not None:

@@ -136,7 +136,7 @@ def naming_for(
     wanted: People | None = None,
     unwanted: People | None = None,
 ) -> Naming | None:
-    """What a detector with this identity node names; None where it has none.
+    """What a detector with this identity node names; None where it has no embeddings.
 
     Args:
         node: node of the identity slot.
@@ -148,11 +148,11 @@ def naming_for(
         SchemaError: people were enrolled with another node than this one.
     """
     galleries = {"identity_gallery": people, "wanted": wanted, "unwanted": unwanted}
-    if node is None:
+    if node is None or "embedding" not in node.provides:
         given = [name for name, value in galleries.items() if value is not None]
         given += ["identity_threshold"] if threshold is not None else []
         if given:
-            raise OptionError(f"{', '.join(given)} needs a node in the identity slot")
+            raise OptionError(f"{', '.join(given)} needs an identity node that gives embeddings")
         return None
     found = {name: _loaded(value) for name, value in galleries.items()}
     for name, gallery in found.items():

@@ -274,10 +274,23 @@ def test_options_that_cannot_be_used(options, message):
 
 
 def test_people_without_an_identity_node_are_refused(enrolled):
-    with pytest.raises(OptionError, match="identity_gallery, unwanted needs a node"):
+    with pytest.raises(OptionError, match="identity_gallery, unwanted needs an identity node"):
         Detector(Squares(), None, None, identity_gallery=enrolled, unwanted=enrolled, device="cpu")
     with pytest.raises(OptionError, match="identity_threshold"):
         Detector(Squares(), None, None, identity_threshold=0.5, device="cpu")
+
+
+def test_an_identity_node_without_embeddings_gives_no_labels():
+    class Nameless(Hue):
+        name, provides, shapes = "nameless", ("hue",), MappingProxyType({"hue": (2,)})
+
+        def post_process(self, batch, outputs):
+            return {"hue": outputs}
+
+    fex = Detector(Squares(), None, None, identity=Nameless(), device="cpu").detect(
+        frame(ADA), progress_bar=False
+    )
+    assert "Identity" not in fex
 
 
 def test_a_missing_file_of_people_is_named():
