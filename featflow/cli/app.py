@@ -8,7 +8,17 @@ import typer
 
 from featflow import __version__
 from featflow.animate import cli as animate
-from featflow.cli import detect, download, evaluate, faces, info, nodes, profile, training
+from featflow.cli import (
+    detect,
+    download,
+    enroll,
+    evaluate,
+    faces,
+    info,
+    nodes,
+    profile,
+    training,
+)
 from featflow.cli.codes import DONE
 
 app = typer.Typer(
@@ -19,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for part in (detect, animate, nodes, download, training, evaluate, faces, profile, info):
+for part in (
+    detect, enroll, animate, nodes, download, training, evaluate, faces, profile, info,
+):  # fmt: skip
     part.register(app)
 
 
