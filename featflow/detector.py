@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from featflow.extract.options import ExtractOptions
     from featflow.fex.table import Fex
     from featflow.flow.node import Node
+    from featflow.identity.compute import Method
+    from featflow.identity.naming import People
     from featflow.tuning import Profile
 
 SLOTS = ("face", "landmark", "pose", "mask", "au", "emotion", "identity", "gaze")
@@ -56,7 +58,8 @@ class Detector:
         mask: gives face masks. They are arrays, not columns: ``run(...).batches()`` has them.
         au: gives action units.
         emotion: gives probabilities of seven emotions.
-        identity: gives an embedding a face.
+        identity: gives an embedding a face, from which people are told apart when all rows are
+            there.
         gaze: gives the direction of the eyes.
         options: slot to arguments of its node, as in ``{"face": {"max_side": 1280}}``.
         extract: how faces are looked for, aligned and marked: a
@@ -70,6 +73,14 @@ class Detector:
         commercial_ok: refuse nodes whose licence or data do not allow commercial use.
         device: ``"cpu"``, ``"cuda"``, ``"mps"``, a torch device, or ``"auto"`` for the fastest
             that is there.
+        identity_gallery: enrolled people (:func:`featflow.identity.enroll`), or their file, to
+            name faces after; without them people are ``Person_1``, ``Person_2``, ...
+        identity_threshold: cosine similarity from which two faces are one person; that of the
+            identity node if None.
+        identity_method: how people without names are told apart, see
+            :func:`featflow.identity.compute_identities`; None gives embeddings without labels.
+        identity_track: let the faces of a track vote for one label; if None, in clips.
+        wanted, unwanted: people whose faces are kept, or marked in ``Keep``; galleries or files.
         mode: ``"threads"`` overlaps decoding and inference; ``"sequential"`` runs everything in
             the caller's thread, for debugging; both give the same rows.
 
@@ -97,31 +108,43 @@ class Detector:
         weights: Mapping[str, str | Path] | None = None,
         commercial_ok: bool = False,
         device: str = "auto",
+        identity_gallery: People | None = None,
+        identity_threshold: float | None = None,
+        identity_method: Method | None = "gallery",
+        identity_track: bool | None = None,
+        wanted: People | None = None,
+        unwanted: People | None = None,
         mode: Literal["threads", "sequential"] = "threads",
     ) -> None:
         from featflow.extract.options import ExtractOptions
         from featflow.flow.graph import order_nodes
-        from featflow.hub import give_weights, require_commercial
+        from featflow.identity.naming import naming_for
 
-        wanted = dict(
+        slots = dict(
             zip(SLOTS, (face, landmark, pose, mask, au, emotion, identity, gaze), strict=True)
         )
-        options = _checked_options(options, wanted)
+        options = _checked_options(options, slots)
         nodes: dict[str, Node] = {
             slot: make_node(slot, spec, options.get(slot))
-            for slot, spec in wanted.items()
+            for slot, spec in slots.items()
             if spec is not None
         }
         if mode not in ("threads", "sequential"):
             raise OptionError(f"mode is 'threads' or 'sequential', got {mode!r}")
-        if weights:
-            give_weights(nodes.values(), weights)
-        if commercial_ok:
-            require_commercial(nodes.values())
+        _prepare(nodes.values(), weights or {}, commercial_ok)
         self.extract = ExtractOptions.of(extract)
         self.nodes: dict[str, Node] = self.extract.wrap(nodes)
         if "face" in self.nodes:
             order_nodes(list(self.nodes.values()))
+        self.naming = naming_for(
+            self.nodes.get("identity"),
+            threshold=identity_threshold,
+            method=identity_method,
+            track=identity_track,
+            people=identity_gallery,
+            wanted=wanted,
+            unwanted=unwanted,
+        )
         self.mode: Literal["threads", "sequential"] = mode
         self.device = _resolve_device(device)
         self.compile = compile
@@ -279,7 +302,13 @@ class Detector:
             )
         self.load()
         return Run(
-            list(self.nodes.values()), inputs, options, self.meta(), self.mode, self.batch_sizes
+            list(self.nodes.values()),
+            inputs,
+            options,
+            self.meta(),
+            self.mode,
+            self.batch_sizes,
+            self.naming,
         )
 
     def detect_from(
@@ -360,6 +389,17 @@ def _checked_options(
     if unused:
         raise OptionError(f"options are given for slots that are None: {', '.join(unused)}")
     return given
+
+
+def _prepare(nodes: Iterable[Node], weights: Mapping[str, str | Path], commercial_ok: bool) -> None:
+    """Give nodes their weights, and refuse those that the caller may not use."""
+    from featflow.hub import give_weights, require_commercial
+
+    known = list(nodes)
+    if weights:
+        give_weights(known, weights)
+    if commercial_ok:
+        require_commercial(known)
 
 
 def _batch_sizes(

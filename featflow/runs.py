@@ -30,6 +30,7 @@ from featflow.flow.batch import Batch
 if TYPE_CHECKING:
     from featflow.datasets import Source
     from featflow.flow.node import Node
+    from featflow.identity.naming import Naming
 
 OnError = Literal["raise", "row", "skip"]
 
@@ -88,6 +89,7 @@ class Run:
         mode: see :class:`featflow.flow.Flow`.
         batch_sizes: rows at a time by node id, where not the node's own; those of ``options``
             come first.
+        naming: gives faces their people once all rows are there, and marks those not wanted.
 
     Attributes:
         failures: inputs that could not be read, as far as the run has come.
@@ -100,6 +102,7 @@ class Run:
     meta: dict[str, Any]
     mode: Literal["threads", "sequential"] = "threads"
     batch_sizes: Mapping[str, int] = field(default_factory=dict)
+    naming: Naming | None = None
     failures: list[FeatflowError] = field(default_factory=list)
     frames_done: int = 0
     _table_seconds: float = field(default=0.0, repr=False)
@@ -116,6 +119,8 @@ class Run:
         )
         self.meta = {**self.meta, "options": {**self.meta.get("options", {}), **o.recorded()}}
         self.fields = {name for node in self.nodes for name in node.provides}
+        sizes = [n.shape_of("embedding") for n in self.nodes if "embedding" in n.provides]
+        self.embedding_size = sizes[0][0] if sizes and sizes[0] else 0
         self.flow = Flow(
             list(self.nodes),
             mode=self.mode,
@@ -146,7 +151,8 @@ class Run:
         """Rows of each batch as it is finished, for input that may never end."""
         with closing(self.batches()) as finished:
             for batch in finished:
-                yield self._rows([batch])
+                rows = self._rows([batch])
+                yield rows if self.naming is None else self.naming.live(rows)
 
     def pieces(self, done: Iterable[int] = ()) -> Iterator[tuple[int, Fex]]:
         """Finished pieces in order, with their numbers.
@@ -171,7 +177,7 @@ class Run:
                         number, waiting, count = next(numbers), [], 0
             except FeatflowError as error:
                 if waiting and error.rows is None:
-                    error.rows = fex_from_batches(waiting, self.meta, fields=self.fields)
+                    error.rows = self._built(waiting)
                 raise
         if waiting:
             yield number, self._rows(waiting)
@@ -199,12 +205,19 @@ class Run:
         if self.options.on_error == "raise":
             self._raise_first_error(batches)
         started = time.perf_counter()
-        fex = fex_from_batches(batches, self.meta, fields=self.fields)
+        fex = self._built(batches)
         self._table_seconds += time.perf_counter() - started
         self.frames_done += sum(len(batch.frames) for batch in batches)
         if self.options.on_error == "skip":
             return fex[~fex["FilterReason"].str.startswith(UNREADABLE)]
         return fex
+
+    def _built(self, batches: list[Batch]) -> Fex:
+        size = self.embedding_size
+        return fex_from_batches(batches, self.meta, fields=self.fields, embedding_size=size)
+
+    def _empty(self, meta: Mapping[str, Any]) -> Fex:
+        return empty_fex(self.fields, meta, embedding_size=self.embedding_size)
 
     def _raise_first_error(self, batches: list[Batch]) -> None:
         for at, batch in enumerate(batches):
@@ -213,7 +226,7 @@ class Run:
                     continue
                 before = [*batches[:at], *([_first_frames(batch, row)] if row else [])]
                 if before:
-                    error.rows = fex_from_batches(before, self.meta, fields=self.fields)
+                    error.rows = self._built(before)
                 raise error
 
     def table(
@@ -227,7 +240,7 @@ class Run:
         with self._writer(save, resume) as writer:
             kept = {number: writer.read(number) for number in writer.finished_pieces}
             fex = self._gather(kept, self._written(writer, progress_bar))
-            writer.finish(fex.meta)
+            writer.finish(fex.meta, None if self.naming is None else self.naming.labels_of(fex))
         return fex
 
     def save(self, path: str | Path, resume: bool = False, progress_bar: bool = True) -> int:
@@ -235,7 +248,12 @@ class Run:
         with self._writer(path, resume) as writer:
             rows = sum(len(writer.read(number)) for number in writer.finished_pieces)
             rows += sum(len(piece) for _, piece in self._written(writer, progress_bar))
-            writer.finish(self._closing_meta())
+            meta = self._closing_meta()
+            if self.naming is None:
+                writer.finish(meta)
+            else:
+                named = self.naming.of_pieces(map(writer.read, writer.finished_pieces), meta)
+                writer.finish(named.meta, self.naming.labels_of(named))
         return rows
 
     def _writer(self, path: str | Path, resume: bool) -> FexWriter:
@@ -247,7 +265,7 @@ class Run:
             writer.add(number, piece)
             yield number, piece
         if not writer.finished_pieces:
-            writer.add(0, empty_fex(self.fields, self.meta))
+            writer.add(0, self._empty(self.meta))
 
     def _gather(self, kept: Mapping[int, Fex], fresh: Iterable[tuple[int, Fex]]) -> Fex:
         pieces = dict(kept)
@@ -256,11 +274,12 @@ class Run:
         except FeatflowError as error:
             _prepend_rows(error, [pieces[number] for number in sorted(pieces)])
             raise
-        if not pieces:
-            return empty_fex(self.fields, self._closing_meta())
-        fex = Fex(pd.concat([pieces[number] for number in sorted(pieces)], ignore_index=True))
-        fex.meta = self._closing_meta()
-        return fex
+        if pieces:
+            fex = Fex(pd.concat([pieces[number] for number in sorted(pieces)], ignore_index=True))
+            fex.meta = self._closing_meta()
+        else:
+            fex = self._empty(self._closing_meta())
+        return fex if self.naming is None else self.naming(fex)
 
     def _closing_meta(self) -> dict[str, Any]:
         """Metadata with what is known only at the end: how each clip and failure ended."""

@@ -179,7 +179,8 @@ class TableRun:
             fex = _marked(fex, rows, marks)
         fex = self._without_unreadable(fex, batches)
         fex.meta = self._meta()
-        return fex
+        naming = self.detector.naming
+        return fex if naming is None else naming(fex)
 
     def _without_unreadable(self, fex: Fex, batches: list[Batch]) -> Fex:
         """Rows of pictures that could not be read, marked or left out."""

@@ -205,6 +205,24 @@ def test_people_are_compared_by_the_vectors_of_the_table(table: Fex) -> None:
     assert fex["FilterReason"].iloc[1].startswith("dark; likeness to the people wanted 0 is below")
 
 
+def test_faces_of_a_table_are_named_as_those_of_a_run(table: Fex) -> None:
+    class Side(Colour):
+        """Faces left of x = 3 are one person, the others another."""
+
+        kind, name, provides = "identity", "side", ("embedding",)
+        shapes = {"embedding": (2,)}  # noqa: RUF012
+
+        def post_process(self, batch: Batch, outputs: Any) -> dict[str, np.ndarray]:
+            left = batch.faces.box[:, 0] < 3
+            return {"embedding": np.stack([left, ~left], 1).astype(np.float32)}
+
+    fex = taker(identity=Side()).detect_from(table, progress_bar=False)
+    names = fex["Identity"].tolist()
+    assert names[1] == names[3] != names[0] == names[4] == names[5]
+    assert pd.isna(names[2])
+    assert fex["note"].tolist() == list("abcdef")
+
+
 def test_pictures_that_moved_or_lie_in_memory(table: Fex, tmp_path: Path) -> None:
     table["input"] = table["input"].str.replace(str(tmp_path), "/gone", regex=False)
     detector = taker(emotion=Colour())

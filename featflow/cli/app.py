@@ -12,6 +12,7 @@ from featflow.cli import (
     convert,
     detect,
     download,
+    enroll,
     evaluate,
     faces,
     info,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for part in (
     detect,
+    enroll,
     animate,
     nodes,
     download,

@@ -13,7 +13,14 @@ from rich.table import Table
 
 from featflow.cli.codes import exits_cleanly
 from featflow.cli.console import errors, results
-from featflow.cli.flags import EXTRACT_FLAGS, SLOT_FLAGS, make_detector, takes
+from featflow.cli.flags import (
+    EXTRACT_FLAGS,
+    PEOPLE_FLAGS,
+    SLOT_FLAGS,
+    chosen_people,
+    make_detector,
+    takes,
+)
 from featflow.errors import FeatflowError, OptionError, OutputError
 from featflow.files import write_atomically
 
@@ -36,9 +43,11 @@ def register(app: typer.Typer) -> None:
 
 @takes("slots", SLOT_FLAGS)
 @takes("extract", EXTRACT_FLAGS)
+@takes("people", PEOPLE_FLAGS)
 def detect(
     slots: Mapping[str, str | None],
     extract: Mapping[str, Any],
+    people: Mapping[str, Any],
     inputs: list[str] | None = typer.Argument(
         None, help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
     ),
@@ -81,8 +90,8 @@ def detect(
         stop=stop,
         on_error=cast("OnError", on_error),
     )
-    tuned = {"device": device, "profile": profile, "compile": compile}
-    work = Work(make_detector(slots, extract, table is not None, **tuned), options, quiet)
+    rest = {"device": device, "profile": profile, "compile": compile, **chosen_people(people)}
+    work = Work(make_detector(slots, extract, table is not None, **rest), options, quiet)
     if table is not None:
         _check_from(inputs, options, resume)
         done = work.from_table(table, save)
@@ -172,7 +181,7 @@ def _say(quiet: bool, text: str) -> None:
 def _show(fex: Fex) -> None:
     """Print the columns that people look at first: a table on a terminal, else all rows as CSV."""
     wanted = ["input", "frame", "time", *fex.faceboxes.columns]
-    wanted += [name for name in ("Pitch", "Roll", "Yaw") if name in fex]
+    wanted += [n for n in ("Pitch", "Roll", "Yaw", "Identity", "IdentityScore") if n in fex]
     wanted = [name for name in wanted if name in fex]
     if not results.is_terminal:
         typer.echo(fex[wanted].to_csv(index=False, float_format="%.6g"), nl=False)

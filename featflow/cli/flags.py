@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -51,6 +52,15 @@ EXTRACT_FLAGS: Flags = {
     "max_roll": (float | None, typer.Option(None, help="Mark faces tilted more, degrees.")),
 }
 
+PEOPLE_FLAGS: Flags = {
+    "people": (Path | None, typer.Option(None, help="Enrolled people to name (see enroll).")),
+    "identity_threshold": (float | None, typer.Option(None, help="Cosine that is one person.")),
+    "identity_method": (str, typer.Option("gallery", help="How to tell people apart, or none.")),
+    "track": (bool | None, typer.Option(None, help="Let tracks vote for names. [in clips]")),
+    "wanted": (Path | None, typer.Option(None, help="Enrolled people to keep; mark others.")),
+    "unwanted": (Path | None, typer.Option(None, help="Enrolled people to mark.")),
+}
+
 
 def takes(argument: str, flags: Flags) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A command that also takes ``flags``, gathered in its argument ``argument``, a mapping."""
@@ -81,6 +91,19 @@ def chosen_nodes(slots: Mapping[str, str | None], from_table: bool = False) -> d
     named = {slot: defaults.get(slot) if name is None else name for slot, name in slots.items()}
     return {
         slot: None if (name or "none").lower() == "none" else name for slot, name in named.items()
+    }
+
+
+def chosen_people(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a detector about people, from their flags."""
+    method = flags["identity_method"]
+    return {
+        "identity_gallery": flags["people"],
+        "identity_threshold": flags["identity_threshold"],
+        "identity_method": None if method.lower() == "none" else method,
+        "identity_track": flags["track"],
+        "wanted": flags["wanted"],
+        "unwanted": flags["unwanted"],
     }
 
 

@@ -12,6 +12,7 @@ import featflow
 from featflow.detector import Detector
 from featflow.evaluation import shared_faces
 from featflow.evaluation.composed import detection_in_composed_scenes
+from featflow.evaluation.identity_faces import verification_on_val
 from featflow.files import write_atomically
 
 
@@ -40,7 +41,15 @@ def evaluate_all(shared: Path, detector: Detector | None = None) -> dict[str, di
         },
         "landmark/tiny": described["landmark"],
         "pose/mlp": described["pose"],
+        "identity/tiny": verification_on_val(_with(detector, "identity"), faces),
     }
+
+
+def _with(detector: Detector, slot: str) -> Detector:
+    """The detector itself, or one with the embedded node in a slot that is empty."""
+    if slot in detector.nodes:
+        return detector
+    return Detector(pose=None, device=detector.device, **{slot: "tiny"})  # type: ignore[arg-type]
 
 
 def save_results(figures: Mapping[str, Mapping[str, Any]], catalogue: Path) -> None:

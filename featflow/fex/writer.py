@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +30,8 @@ from featflow.fex.table import Fex
 from featflow.files import atomic_path, output_error, require_folder, write_text_atomic
 
 _MANIFEST = "manifest.json"
+Change = Callable[[Fex, int], Fex]
+
 _PIECE = re.compile(r"piece-(\d{8,})\.parquet")
 _MANIFEST_VERSION = 1
 
@@ -164,12 +167,14 @@ class FexWriter:
         with pq.ParquetFile(path) as piece:
             return from_arrow(piece.read(), json.loads(self._meta))
 
-    def finish(self, meta: Mapping[str, Any] | None = None) -> Path:
+    def finish(self, meta: Mapping[str, Any] | None = None, change: Change | None = None) -> Path:
         """Merge the pieces in order into the target, and remove them.
 
         Args:
             meta: metadata of the table where they are known only now (how each input
                 ended); those that the writer was made with if None.
+            change: called with each piece and the number of rows before it, gives the rows to
+                write instead, as many.
 
         Returns:
             The target.
@@ -182,17 +187,27 @@ class FexWriter:
         if self._schema is None:
             raise SchemaError(f"{self.path}: no piece was added, so the columns are not known")
         text = self._meta if meta is None else dump_meta(meta)
+        tables = self._tables(change)
+        first = next(tables)
         write_sidecar(self.path, text)
         with (
             atomic_path(self.path, scratch=self.folder) as temporary,
-            open_sink(temporary, self._suffix, self._schema, text) as sink,
+            open_sink(temporary, self._suffix, first.schema, text) as sink,
         ):
-            for index in self.finished_pieces:
-                with pq.ParquetFile(self._piece(index)) as piece:
-                    sink.write(piece.read())
+            for table in chain([first], tables):
+                sink.write(table)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
         return self.path
+
+    def _tables(self, change: Change | None) -> Iterator[pa.Table]:
+        before = 0
+        for index in self.finished_pieces:
+            with pq.ParquetFile(self._piece(index)) as file:
+                table = file.read()
+            rows = len(table)
+            yield table if change is None else to_arrow(change(from_arrow(table, {}), before))
+            before += rows
 
     def close(self) -> None:
         """Let others write the target; finished pieces stay for a resumed run."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from featflow.errors import OptionError
 from featflow.geometry.centring import EXTRACT_RATIOS, Centring, centred_matrices, expansion_of
+from featflow.geometry.landmarks import five_points
 from featflow.geometry.similarity import umeyama
 from featflow.geometry.warp import Outside
 
@@ -62,8 +63,8 @@ class CropRule:
         size: side of the crop in pixels.
         anchor: ``"box"`` cuts around the detection; ``"points5"`` turns and scales the face so
             that its five points meet the template, falling back on the box where it has none;
-            ``"landmarks"`` does so with brows, eyes, nose and mouth of the 68 points, and shows
-            nothing where they are unknown.
+            ``"landmarks5"`` does so with the five points of the 68 and ``"landmarks"`` with their
+            brows, eyes, nose and mouth; both show nothing where the 68 are unknown.
         expansion: for a box, side of the crop over the box's (see ``side``); for points, how many
             template squares the crop spans (1 is the recognition crop, 1.5 shows the chin).
         square: for a box only: False stretches the box's own width and height to the square.
@@ -71,12 +72,12 @@ class CropRule:
         outside: what lies beyond the frame.
         side: which length of a box a square crop follows; networks of several origins were
             trained on the shorter side or on the mean of both.
-        centring: for landmarks only: what lies in the middle, see
+        centring: for ``"landmarks"`` only: what lies in the middle, see
             :mod:`featflow.geometry.centring`.
     """
 
     size: int
-    anchor: Literal["box", "points5", "landmarks"] = "box"
+    anchor: Literal["box", "points5", "landmarks5", "landmarks"] = "box"
     expansion: float = 1.0
     square: bool = True
     shift_y: float = 0.0
@@ -130,6 +131,9 @@ class CropRule:
     def _from_points(self, faces: FaceGeometry) -> NDArray[np.float64]:
         return umeyama(complete_points5(faces.points5, faces.box), self.template())
 
+    def _from_five_landmarks(self, faces: FaceGeometry) -> NDArray[np.float64]:
+        return umeyama(five_points(faces.landmarks), self.template())
+
     def _from_landmarks(self, faces: FaceGeometry) -> NDArray[np.float64]:
         matrix = centred_matrices(faces.landmarks, self.centring, self.size, self.expansion)
         matrix[:, 1, 2] -= self.shift_y * self.size
@@ -154,6 +158,7 @@ class CropRule:
 _PLACED: dict[str, Callable[[CropRule, FaceGeometry], NDArray[np.float64]]] = {
     "box": CropRule._from_box,
     "points5": CropRule._from_points,
+    "landmarks5": CropRule._from_five_landmarks,
     "landmarks": CropRule._from_landmarks,
 }
 

@@ -4,7 +4,7 @@ from featflow.identity.compute import Identities, compute_identities
 from featflow.identity.filters import filter_faces, filter_people, mark
 from featflow.identity.linkage import Seriation, seriate
 from featflow.identity.online import Gallery
-from featflow.identity.reference import ReferenceGallery, enroll, names_from_paths
+from featflow.identity.reference import ReferenceGallery, enroll, names_from_paths, photos_below
 from featflow.identity.tracking import track_faces, vote
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "filter_people",
     "mark",
     "names_from_paths",
+    "photos_below",
     "seriate",
     "track_faces",
     "vote",

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from featflow.errors import OptionError, SchemaError
+from featflow.datasets.sniff import PHOTO_SUFFIXES
+from featflow.errors import MissingInputError, OptionError, SchemaError
 from featflow.fex.io import read_fex, save_fex
 from featflow.fex.meta import new_meta
 from featflow.fex.schema import IDENTITY_EMBEDDING
@@ -269,6 +270,25 @@ def _name_for(photo: str, names: Mapping[str, str] | Callable[[str], str]) -> st
     if photo not in names:
         raise OptionError(f"{photo}: no name was given for this photo")
     return names[photo]
+
+
+def photos_below(root: str | Path) -> list[str]:
+    """Photos in a folder and in its folders, one for each person, in the order of their paths.
+
+    Hidden files and folders are left out.
+
+    Raises:
+        MissingInputError: there is no such folder, or no photo in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise MissingInputError(str(root), "is no folder", "name the folder of the photos")
+    files = [*root.glob("*"), *root.glob("*/*")]
+    seen = [f for f in files if not any(p.startswith(".") for p in f.relative_to(root).parts)]
+    photos = sorted(str(f) for f in seen if f.suffix.lower() in PHOTO_SUFFIXES and f.is_file())
+    if not photos:
+        raise MissingInputError(str(root), "holds no photo", "expected Ada/1.jpg or Ada_01.jpg")
+    return photos
 
 
 def names_from_paths(photos: Iterable[str], root: str | Path) -> dict[str, str]:

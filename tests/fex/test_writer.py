@@ -57,6 +57,29 @@ def test_pieces_become_one_table_in_their_order(
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_pieces_may_be_changed_when_they_are_put_together(
+    suffix: str, pieces: list[Any], meta: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / f"faces{suffix}"
+    seen: list[tuple[int, int]] = []
+
+    def numbered(piece: Any, before: int) -> Any:
+        seen.append((before, len(piece)))
+        piece["IdentityScore"] = (np.arange(len(piece)) + before).astype(np.float32)
+        return piece
+
+    with FexWriter(path, meta) as writer:
+        for index, piece in enumerate(pieces):
+            writer.add(index, piece)
+        writer.finish(change=numbered)
+    back = read_fex(path)
+    assert back["IdentityScore"].tolist() == list(range(len(back)))
+    expected = pd.concat(pieces, ignore_index=True)
+    pd.testing.assert_frame_equal(pd.DataFrame(back[expected.columns]), pd.DataFrame(expected))
+    assert [before for before, _ in seen] == np.cumsum([0, *(n for _, n in seen[:-1])]).tolist()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_bytes_depend_on_the_pieces_alone(
     suffix: str, pieces: list[Any], meta: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -68,6 +68,23 @@ def test_points_land_on_the_template(expansion: float) -> None:
     np.testing.assert_allclose(apply(matrix, points[None])[0], middle, atol=1e-9)
 
 
+@pytest.mark.parametrize("expansion", [1.0, 1.25])
+def test_five_of_the_landmarks_land_on_the_template(expansion: float) -> None:
+    """Eye centres, nose tip and mouth corners of the 68; the rest and the box do not count."""
+    rule = CropRule(64, "landmarks5", expansion=expansion)
+    landmarks = np.random.default_rng(0).uniform(0, 64, (68, 2))
+    template = rule.template()
+    for first, place in ((36, 0), (42, 1)):
+        eye = landmarks[first : first + 6]
+        landmarks[first : first + 6] = eye - eye.mean(0) + template[place]
+    landmarks[[30, 48, 54]] = template[2:]
+    turn = np.array([[0.0, 2.0], [-2.0, 0.0]])
+    faces = Faces(landmarks=(landmarks @ turn.T + [30, 90])[None])
+    back = apply(rule.matrices(faces), faces.landmarks)[0]
+    np.testing.assert_allclose(back, landmarks, atol=1e-9)
+    assert np.isnan(rule.matrices(Faces())).all()
+
+
 def test_template_is_the_recognition_alignment() -> None:
     """Image left eye first, y down, in the 112 pixel crop of ArcFace."""
     template = CropRule(112, "points5").template()

@@ -1,0 +1,5 @@
+"""``identity/tiny``: who it is."""
+
+from featflow.nodes.identity.tiny.node import IdentityTiny
+
+NODE = IdentityTiny
