@@ -299,6 +299,14 @@ GAZE = Group(
     slot="gaze",
 )
 
+GAZE_SCORE = Group(
+    "gaze_score",
+    (Column("GazeScore", "probability", 0, 1, "Confidence in the direction of gaze."),),
+    "gaze_score",
+    "How far the gaze can be trusted.",
+    slot="gaze",
+)
+
 IDENTITY = Group(
     "identity",
     (
@@ -366,6 +374,7 @@ GROUPS: dict[str, Group] = {
         AU,
         EMOTION,
         GAZE,
+        GAZE_SCORE,
         IDENTITY,
         IDENTITY_EMBEDDING,
         FILTER,
