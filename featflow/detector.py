@@ -37,7 +37,7 @@ class Detector:
         face: finds boxes, scores and five points.
         landmark: gives 68 points.
         pose: gives the head's rotation and translation.
-        mask: gives face masks. They are arrays, not columns: ``run(...).batches()`` has them.
+        mask: gives face masks. They are arrays, not columns: ``fex.mask(row)`` has them.
         au: gives action units.
         emotion: gives probabilities of seven emotions.
         identity: gives an embedding a face.
@@ -223,7 +223,10 @@ class Detector:
         """Which nodes and weights this detector runs, as it is recorded with every table."""
         nodes = {slot: node.id for slot, node in self.nodes.items()}
         weights = {node.id: node.weights_hash() for node in self.nodes.values()}
-        return new_meta(nodes, {k: v for k, v in weights.items() if v})
+        meta = new_meta(nodes, {k: v for k, v in weights.items() if v})
+        if "mask" in self.nodes:
+            meta["mask"] = {"centring": _centring(self.nodes["mask"])}
+        return meta
 
 
 def _checked_options(
@@ -237,6 +240,14 @@ def _checked_options(
     if unused:
         raise OptionError(f"options are given for slots that are None: {', '.join(unused)}")
     return given
+
+
+def _centring(node: Node) -> str:
+    """What lies in the middle of a node's masks, as it is written down with them."""
+    rule = getattr(node, "crop", None) or node.spec.crop
+    if rule is None:
+        return ""
+    return str(rule.centring if rule.anchor == "landmarks" else rule.anchor)
 
 
 def _resolve_device(device: str) -> str:
