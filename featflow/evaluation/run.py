@@ -12,6 +12,8 @@ import featflow
 from featflow.detector import Detector
 from featflow.evaluation import shared_faces
 from featflow.evaluation.composed import detection_in_composed_scenes
+from featflow.evaluation.gaze import gaze_on_faces
+from featflow.evaluation.masks import masks_on_faces
 from featflow.files import write_atomically
 
 
@@ -40,6 +42,8 @@ def evaluate_all(shared: Path, detector: Detector | None = None) -> dict[str, di
         },
         "landmark/tiny": described["landmark"],
         "pose/mlp": described["pose"],
+        "gaze/tiny": gaze_on_faces(Detector(gaze="tiny", device=detector.device), faces),
+        "mask/tiny": masks_on_faces(Detector(mask="tiny", device=detector.device), faces),
     }
 
 

@@ -238,10 +238,14 @@ def select_masks(stores: Sequence[Masks], rows: pd.DataFrame) -> Masks:
                 order.append((at, len(found[at])))
                 found[at].append(row)
                 break
-    parts = [store.table.take(picked) for store, picked in zip(stores, found, strict=True)]
+    parts = [_take(store.table, picked) for store, picked in zip(stores, found, strict=True)]
     starts = np.cumsum([0, *map(len, parts)])
     joined = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
-    return Masks(joined.take([int(starts[at]) + row for at, row in order]))
+    return Masks(_take(joined, [int(starts[at]) + row for at, row in order]))
+
+
+def _take(table: pa.Table, rows: list[int]) -> pa.Table:
+    return table.take(pa.array(rows, pa.int64()))
 
 
 def write_masks(path: Path, parts: Iterable[pa.Table], scratch: Path | None = None) -> None:

@@ -191,9 +191,9 @@ class FexWriter:
         self._require_open()
         if self._schema is None:
             raise SchemaError(f"{self.path}: no piece was added, so the columns are not known")
+        self._finish_masks()
         text = self._meta if meta is None else dump_meta(meta)
         write_sidecar(self.path, text)
-        self._finish_masks()
         with (
             atomic_path(self.path, scratch=self.folder) as temporary,
             open_sink(temporary, self._suffix, self._schema, text) as sink,
