@@ -73,8 +73,13 @@ def gaze_figures(truth: Floats, seen: Floats) -> Figures:
         **figures,
         "error_deg": float(degrees.mean()),
         "error_median_deg": float(np.median(degrees)),
-        **{name: float(np.corrcoef(*pair)[0, 1]) for name, pair in pairs.items()},
+        **{name: float(np.corrcoef(*p)[0, 1]) for name, p in pairs.items() if _vary(*p)},
     }
+
+
+def _vary(*sides: Floats) -> bool:
+    """Whether a correlation exists."""
+    return all(float(np.ptp(side)) > 0 for side in sides)
 
 
 def score_figures(truth: Floats, seen: Floats, score: Floats) -> Figures:

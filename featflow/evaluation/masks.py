@@ -47,7 +47,7 @@ def masks_on_faces(detector: Detector, root: Path) -> dict[str, Figures]:
     found = np.full((len(faces), 4), np.nan)
     for row, path in enumerate(paths):
         found[row, :2] = cheek_colour(faces.read(row), faces.landmarks[row])
-        at = _best(fex, places[path], faces.boxes[row])
+        at = _best(fex, np.asarray(places[path]), faces.boxes[row])
         if at is not None:
             mask = warp(fex.face_mask(at), labelled.frames[row], (LABEL_SIZE, LABEL_SIZE)) >= 128
             found[row, 2:] = _overlap(mask, labelled, row), _covered(mask, labelled, row)

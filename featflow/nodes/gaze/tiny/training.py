@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from featflow.datasets.labelled import LabelledFaces
 from featflow.errors import TrainingError
-from featflow.evaluation.shapes import angular_error, direction
+from featflow.evaluation.gaze import gaze_figures
 from featflow.nodes._layers import channels_last
 from featflow.nodes.gaze.tiny.data import EyeSet, Sample, predicted_landmarks
 from featflow.nodes.gaze.tiny.network import HEIGHT, GazeNet
@@ -83,9 +83,10 @@ class GazeTask:
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Figures on ``val`` from the landmark node's points."""
         angles = np.concatenate([self._val_angles(model, rows) for rows in self._val_rows()])
-        return gaze_figures(
-            self.val.placings[0].gaze, angles, self.val.upright_head, self.val.faces.gaze_confidence
-        )
+        head, confidence = self.val.upright_head, self.val.faces.gaze_confidence
+        sure = confidence > np.median(confidence)
+        truth = np.concatenate([self.val.placings[0].gaze, head], 1)
+        return gaze_figures(truth[sure], np.concatenate([angles, head], 1)[sure])
 
     def _val_rows(self) -> list[range]:
         count = len(self.val)
@@ -98,7 +99,7 @@ class GazeTask:
 
 
 def vectors(angles: Tensor) -> Tensor:
-    """Unit vectors (N, 3) of pitch and yaw (N, 2), as :func:`direction` has them."""
+    """Unit vectors (N, 3) of pitch and yaw (N, 2), x to the image right, y up, z to the camera."""
     pitch, yaw = angles.unbind(-1)
     return torch.stack([-yaw.sin() * pitch.cos(), pitch.sin(), yaw.cos() * pitch.cos()], -1)
 
@@ -117,31 +118,6 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
         "weight": np.array([max(s.weight, _LEAST_WEIGHT) for s in samples]),
     }
     return {**eyes, **{k: torch.from_numpy(v.astype(np.float32)) for k, v in rest.items()}}
-
-
-def gaze_figures(
-    truth: NDArray[np.float64],
-    angles: NDArray[np.float64],
-    head: NDArray[np.float64],
-    confidence: NDArray[np.float64],
-) -> dict[str, float]:
-    """Angular error, and correlation by axis and for the eyes in the head.
-
-    Args:
-        truth, angles, head: (N, 2) pitch and yaw of the teachers' gaze, ours, and the head.
-        confidence: (N,) of the teachers; faces above its median count.
-    """
-    sure = (confidence > np.median(confidence)) & np.isfinite(angles).all(1)
-    truth, angles, head = truth[sure], angles[sure], head[sure]
-    error = np.degrees(angular_error(direction(*truth.T), direction(*angles.T)))
-    pairs = {
-        "pitch": (truth[:, 0], angles[:, 0]),
-        "yaw": (truth[:, 1], angles[:, 1]),
-        "pitch_in_head": (truth[:, 0] - head[:, 0], angles[:, 0] - head[:, 0]),
-        "yaw_in_head": (truth[:, 1] - head[:, 1], angles[:, 1] - head[:, 1]),
-    }
-    correlations = {f"{name}_r": float(np.corrcoef(*pair)[0, 1]) for name, pair in pairs.items()}
-    return {"faces": float(len(truth)), "error_deg": float(error.mean()), **correlations}
 
 
 def build_task(recipe: Recipe) -> GazeTask:
