@@ -67,12 +67,11 @@ class MaskedFaces:
             keep &= (table["source"] == source).to_numpy()
         rows = np.flatnonzero(keep)
         faces = LabelledFaces(every.root, table[rows.tolist()])
+        mesh = _arrays(every.root / "mesh478.npz")["mesh"][rows][:, FACE_OVAL, :2]
         box = faces.table.select("box_x0", "box_y0", "box_x1", "box_y1").to_numpy()
         corner, size = box[:, None, :2], (box[:, 2:] - box[:, :2])[:, None]
-        mesh = _arrays(every.root / "mesh478.npz")["mesh"][rows][:, FACE_OVAL, :2]
-        return cls(
-            faces, _labels(every.root, rows), corner + mesh.astype(float) * size, label_maps(box)
-        )
+        ovals = corner + mesh.astype(float) * size
+        return cls(faces, _labels(every.root, rows), ovals, label_maps(box))
 
     def __len__(self) -> int:
         return len(self.faces)
