@@ -1,4 +1,4 @@
-"""Masks of training: they lie on the crop as they lay on the label, and bounds are what they say."""
+"""Masks of training: they lie on what they mark, and bounds are what they say."""
 
 from __future__ import annotations
 
@@ -132,7 +132,8 @@ def test_the_oval_is_a_closed_line_of_the_mesh(shared) -> None:  # type: ignore[
     steps = np.linalg.norm(np.roll(outline, -1, 0) - outline, axis=1)
     assert len(set(FACE_OVAL)) == 36
     assert steps.max() < 3.0  # centimetres: neighbours are neighbours
-    area = 0.5 * np.abs(np.cross(outline, np.roll(outline, -1, 0)).sum())
+    (x, y), (later_x, later_y) = outline.T, np.roll(outline, -1, 0).T
+    area = 0.5 * np.abs((x * later_y - later_x * y).sum())
     hull = (np.ptp(mesh[:, 0]) * np.ptp(mesh[:, 1])) * np.pi / 4
     assert area == pytest.approx(hull, rel=0.1)
     assert (np.abs(mesh[:, 0]).max() - np.abs(outline[:, 0]).max()) < 0.6
