@@ -119,7 +119,7 @@ def test_a_turned_picture_has_the_turned_gaze(node: GazeTiny, angle: float) -> N
     picture = cv2.warpAffine(image, at_centres, (240, 240), borderMode=cv2.BORDER_REPLICATE)
     seen, _ = gaze(node, picture, points @ linear.T + matrix[:, 2])
     expected = np.degrees(turned(np.radians(plain)[None], matrix[None]))[0]
-    assert seen == pytest.approx(expected, abs=1.5)
+    assert seen == pytest.approx(expected, abs=2.5)
 
 
 def test_a_quarter_turn_makes_yaw_pitch() -> None:
