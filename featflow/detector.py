@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,15 @@ from featflow.errors import OptionError
 from featflow.fex.meta import new_meta
 from featflow.nodes import make_node
 from featflow.runs import OnError, Run, RunOptions
+from featflow.slots import (
+    REFERENCE,
+    SLOTS,
+    batch_sizes,
+    centring,
+    checked_options,
+    prepare,
+    resolve_device,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,20 +30,6 @@ if TYPE_CHECKING:
     from featflow.identity.compute import Method
     from featflow.identity.naming import People
     from featflow.tuning import Profile
-
-SLOTS = ("face", "landmark", "pose", "mask", "au", "emotion", "identity", "gaze")
-"""What a detector can be asked for, in the order of the table's columns."""
-
-REFERENCE = {
-    "face": "retinaface",
-    "landmark": "mobilefacenet",
-    "pose": "pose_mlp",
-    "au": "xgb",
-    "emotion": "resmasknet",
-    "identity": "arcface",
-    "gaze": "l2cs",
-}
-"""The published nodes that py-feat 2.0.3 runs by default."""
 
 
 class Detector:
@@ -55,7 +50,7 @@ class Detector:
             of faces (:meth:`detect_from`).
         landmark: gives 68 points.
         pose: gives the head's rotation and translation.
-        mask: gives face masks. They are arrays, not columns: ``run(...).batches()`` has them.
+        mask: gives face masks. They are arrays, not columns: ``fex.mask(row)`` has them.
         au: gives action units.
         emotion: gives probabilities of seven emotions.
         identity: gives an embedding a face, from which people are told apart when all rows are
@@ -123,7 +118,7 @@ class Detector:
         slots = dict(
             zip(SLOTS, (face, landmark, pose, mask, au, emotion, identity, gaze), strict=True)
         )
-        options = _checked_options(options, slots)
+        options = checked_options(options, slots)
         nodes: dict[str, Node] = {
             slot: make_node(slot, spec, options.get(slot))
             for slot, spec in slots.items()
@@ -131,7 +126,7 @@ class Detector:
         }
         if mode not in ("threads", "sequential"):
             raise OptionError(f"mode is 'threads' or 'sequential', got {mode!r}")
-        _prepare(nodes.values(), weights or {}, commercial_ok)
+        prepare(nodes.values(), weights or {}, commercial_ok)
         self.extract = ExtractOptions.of(extract)
         self.nodes: dict[str, Node] = self.extract.wrap(nodes)
         if "face" in self.nodes:
@@ -146,9 +141,9 @@ class Detector:
             unwanted=unwanted,
         )
         self.mode: Literal["threads", "sequential"] = mode
-        self.device = _resolve_device(device)
+        self.device = resolve_device(device)
         self.compile = compile
-        self.batch_sizes = _batch_sizes(profile, self.nodes, self.device)
+        self.batch_sizes = batch_sizes(profile, self.nodes, self.device)
 
     @classmethod
     def reference(
@@ -375,53 +370,7 @@ class Detector:
         weights = {node.id: node.weights_hash() for node in self.nodes.values()}
         extract = self.extract.recorded()
         options = {"extract": extract} if extract else {}
-        return new_meta(nodes, {k: v for k, v in weights.items() if v}, options)
-
-
-def _checked_options(
-    options: Mapping[str, Mapping[str, Any]] | None, wanted: Mapping[str, Any]
-) -> dict[str, Mapping[str, Any]]:
-    given = dict(options or {})
-    unknown = sorted(given.keys() - set(SLOTS))
-    if unknown:
-        raise OptionError(f"options name unknown slots {unknown}; slots: {', '.join(SLOTS)}")
-    unused = sorted(slot for slot in given if wanted[slot] is None)
-    if unused:
-        raise OptionError(f"options are given for slots that are None: {', '.join(unused)}")
-    return given
-
-
-def _prepare(nodes: Iterable[Node], weights: Mapping[str, str | Path], commercial_ok: bool) -> None:
-    """Give nodes their weights, and refuse those that the caller may not use."""
-    from featflow.hub import give_weights, require_commercial
-
-    known = list(nodes)
-    if weights:
-        give_weights(known, weights)
-    if commercial_ok:
-        require_commercial(known)
-
-
-def _batch_sizes(
-    profile: str | Path | Profile | None, nodes: Mapping[str, Node], device: str
-) -> dict[str, int]:
-    """Rows at a time by node id, where a profile says so."""
-    if profile is None:
-        return {}
-    from featflow.tuning import Profile
-
-    found = profile if isinstance(profile, Profile) else Profile.load(profile)
-    return found.sizes_for(list(nodes.values()), device)
-
-
-def _resolve_device(device: str) -> str:
-    import torch
-
-    if str(device) != "auto":
-        try:
-            return str(torch.device(device))
-        except (RuntimeError, TypeError) as error:
-            raise OptionError(f"device {device!r} is not one that torch knows: {error}") from error
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+        meta = new_meta(nodes, {k: v for k, v in weights.items() if v}, options)
+        if "mask" in self.nodes:
+            meta["mask"] = {"centring": centring(self.nodes["mask"])}
+        return meta

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,18 +19,30 @@ from torch.utils.data import Dataset
 
 from featflow.datasets.chips import ChipFile, chip_key, cut_source, default_cache
 from featflow.datasets.face_table import TableFaces, Targets, read_targets
-from featflow.errors import InputError, MissingInputError, OptionError, SchemaError
+from featflow.errors import (
+    AbsentGroupError,
+    InputError,
+    MissingInputError,
+    OptionError,
+    SchemaError,
+)
 from featflow.fex.io import read_fex
-from featflow.fex.masks import Masks, masks_path, read_masks
+from featflow.fex.masks import StoredMask
+from featflow.fex.table import Fex
 from featflow.geometry.crop import CropRule
 from featflow.geometry.hull_masks import PART_NAMES, hull_masks
-from featflow.geometry.similarity import apply
+from featflow.geometry.similarity import apply, compose, invert
+from featflow.geometry.warp import warp
 
 log = logging.getLogger("featflow")
 
 Sample = dict[str, Tensor]
 Policy = Literal["raise", "skip"]
 Rows = NDArray[np.int64]
+Stored = Sequence[StoredMask | None]
+
+STORED = "stored"
+"""Name of the masks that a mask node left with the table."""
 
 DEFAULT_CROP = CropRule.centred(128, "face", outside="replicate")
 
@@ -65,9 +77,8 @@ class FaceDataset(Dataset[Sample]):
         fex: a Fex, or the file of one.
         targets: columns to learn; texts become class numbers, see :class:`Targets`.
         crop: size and place of the crop; ``CropRule.centred`` has the centrings.
-        mask: names of masks: of the sidecar, or parts that landmarks give (``face``, ``eyes``,
-            ``mouth``, ``components``, ``extended``, ...).
-        sidecar: file of masks; the one beside ``fex`` if None and ``fex`` is a file.
+        mask: names of masks: ``stored`` for those that a mask node left with the table, or parts
+            that landmarks give (``face``, ``eyes``, ``mouth``, ``components``, ``extended``, ...).
         root: folder that relative paths of the table start from; the working folder if None.
         missing: sources that are gone or unreadable are raised, or skipped and listed in
             ``skipped``.
@@ -88,7 +99,6 @@ class FaceDataset(Dataset[Sample]):
         crop: CropRule = DEFAULT_CROP,
         mask: str | Sequence[str] = (),
         *,
-        sidecar: str | Path | None = None,
         root: str | Path | None = None,
         missing: Policy = "raise",
         unlabelled: Literal["raise", "skip", "keep"] = "raise",
@@ -100,8 +110,6 @@ class FaceDataset(Dataset[Sample]):
                 "missing is 'raise' or 'skip', unlabelled 'raise', 'skip' or 'keep'; "
                 f"got {missing!r} and {unlabelled!r}"
             )
-        if sidecar is None and not isinstance(fex, pd.DataFrame) and masks_path(fex).is_file():
-            sidecar = masks_path(fex)
         table = fex if isinstance(fex, pd.DataFrame) else read_fex(fex)
         self.crop = crop
         self.mask_names = (mask,) if isinstance(mask, str) else tuple(mask)
@@ -112,7 +120,7 @@ class FaceDataset(Dataset[Sample]):
         read = read_targets(table, (targets,) if isinstance(targets, str) else tuple(targets))
         rows = rows[self._labelled(read, rows, unlabelled)]
         self._take(table, read, rows)
-        stored = self._stored_masks(sidecar, missing)
+        stored = self._stored_masks(missing)
         chips = self._chips(stored, Path(cache) if cache else default_cache(), missing, progress)
         kept = np.array(sorted(chips), np.int64)
         if len(kept) < len(self.rows):
@@ -183,25 +191,36 @@ class FaceDataset(Dataset[Sample]):
         self.left_out["no label"] += int(missing.sum())
         return np.asarray(~missing, bool)
 
-    def _stored_masks(self, sidecar: str | Path | None, missing: Policy) -> dict[str, Masks]:
-        stored = {} if sidecar is None or not self.mask_names else read_masks(sidecar, self.table)
+    def _stored_masks(self, missing: Policy) -> Stored:
         for name in self.mask_names:
-            if name not in stored and name not in PART_NAMES:
+            if name != STORED and name not in PART_NAMES:
                 raise SchemaError(
-                    f"there is no mask {name!r}; the sidecar has {sorted(stored) or 'none'}, "
-                    f"landmarks give {list(PART_NAMES)}"
+                    f"there is no mask {name!r}; a mask node's are {STORED!r}, landmarks give "
+                    f"{list(PART_NAMES)}"
                 )
-            if name not in stored and not self.faces.has_landmarks:
+            if name != STORED and not self.faces.has_landmarks:
                 raise SchemaError(f"mask {name!r} needs landmarks, and the table has none")
-            if name in stored and missing == "raise":
-                lost = int(np.isnan(stored[name].matrices).any((1, 2)).sum())
-                if lost:
-                    raise SchemaError(f"{lost} faces have no mask {name!r} in {sidecar}")
-        return stored
+        if STORED not in self.mask_names:
+            return []
+        found = [self._stored_mask(row) for row in range(len(self.table))]
+        lost = sum(mask is None for mask in found)
+        if lost and missing == "raise":
+            raise SchemaError(
+                f"{lost} of {len(found)} faces have no stored mask; detect again with a mask node, "
+                "or pass missing='skip' for empty ones"
+            )
+        return found
+
+    def _stored_mask(self, row: int) -> StoredMask | None:
+        try:
+            mask = self.table.stored_mask(row) if isinstance(self.table, Fex) else None
+        except AbsentGroupError:
+            return None
+        return mask if mask is not None and np.isfinite(mask.matrix).all() else None
 
     def _chips(
         self,
-        stored: Mapping[str, Masks],
+        stored: Stored,
         cache: Path,
         missing: Policy,
         progress: Callable[[int, int], None] | None,
@@ -234,9 +253,7 @@ class FaceDataset(Dataset[Sample]):
                 "give the folder that their paths start from as root, or pass missing='skip'",
             )
 
-    def _chips_of(
-        self, source: str, rows: Rows, stored: Mapping[str, Masks], cache: Path
-    ) -> ChipFile:
+    def _chips_of(self, source: str, rows: Rows, stored: Stored, cache: Path) -> ChipFile:
         path = self.root / source
         frames = self.table["frame"].to_numpy(np.int64)[rows]
         sizes = self.faces.sizes_px[rows]
@@ -253,21 +270,27 @@ class FaceDataset(Dataset[Sample]):
             file.write(np.concatenate([chips, *layers], -1))
         return file
 
-    def _mask_bytes(self, name: str, rows: Rows, stored: Mapping[str, Masks]) -> list[bytes]:
-        if name in stored:
-            return [stored[name].pictures[rows].tobytes(), stored[name].matrices[rows].tobytes()]
+    def _mask_bytes(self, name: str, rows: Rows, stored: Stored) -> list[bytes]:
+        if name == STORED:
+            masks = [stored[int(row)] for row in rows]
+            return [m.pixels.tobytes() + m.matrix.tobytes() if m else b"none" for m in masks]
         return [self.faces.landmarks[rows].tobytes()]
 
-    def _masks(self, name: str, rows: Rows, stored: Mapping[str, Masks]) -> NDArray[np.uint8]:
-        if name in stored:
-            size = self.crop.size
-            drawn = [stored[name].on_crop(int(r), self.matrices[r], size) for r in rows]
-            return np.stack(drawn)
+    def _masks(self, name: str, rows: Rows, stored: Stored) -> NDArray[np.uint8]:
+        size = self.crop.size
+        if name == STORED:
+            drawn = np.zeros((len(rows), size, size), np.uint8)
+            for at, row in enumerate(rows):
+                mask = stored[int(row)]
+                if mask is not None:
+                    to_crop = compose(self.matrices[row], invert(mask.matrix))
+                    drawn[at] = warp(mask.pixels, to_crop, (size, size))
+            return drawn
         part = next(part for part in PART_NAMES if part == name)
         return hull_masks(
             self.faces.landmarks[rows],
             self.matrices[rows],
             self.faces.extents_px[rows],
-            self.crop.size,
+            size,
             part,
         )

@@ -71,6 +71,21 @@ class LabelledFaces:
         names = [f"R{i}{j}" for i in range(3) for j in range(3)]
         return self.table.select(names).to_numpy().reshape(-1, 3, 3).astype(np.float64)
 
+    @property
+    def gaze(self) -> NDArray[np.float64]:
+        """(N, 2) teachers' pitch and yaw of the gaze, radians, + up, + to the subject's right."""
+        return self.table.select("gaze_pitch", "gaze_yaw").to_numpy().astype(np.float64)
+
+    @property
+    def gaze_confidence(self) -> NDArray[np.float64]:
+        """(N,) how far the teachers' gaze can be trusted, 0..1."""
+        return self.table["gaze_conf"].to_numpy().astype(np.float64)
+
+    @property
+    def iris(self) -> NDArray[np.float32]:
+        """(N, 2, 2) centres of the irises, that on the image left first."""
+        return self._points("iris", 10)[:, [0, 5]]
+
     def _points(self, column: str, count: int) -> NDArray[np.float32]:
         flat = self.table[column].to_numpy()
         return np.asarray(flat, np.float32).reshape(-1, count, 2)

@@ -12,7 +12,9 @@ import featflow
 from featflow.detector import Detector
 from featflow.evaluation import shared_faces
 from featflow.evaluation.composed import detection_in_composed_scenes
+from featflow.evaluation.gaze import gaze_on_faces
 from featflow.evaluation.identity_faces import verification_on_val
+from featflow.evaluation.masks import masks_on_faces
 from featflow.files import write_atomically
 
 
@@ -42,6 +44,8 @@ def evaluate_all(shared: Path, detector: Detector | None = None) -> dict[str, di
         "landmark/tiny": described["landmark"],
         "pose/mlp": described["pose"],
         "identity/tiny": verification_on_val(_with(detector, "identity"), faces),
+        "gaze/tiny": gaze_on_faces(Detector(gaze="tiny", device=detector.device), faces),
+        "mask/tiny": masks_on_faces(Detector(mask="tiny", device=detector.device), faces),
     }
 
 

@@ -138,6 +138,26 @@ def landmarks_and_pose(detector: Detector, root: Path) -> dict[str, Any]:
     }
 
 
+def matched_values(fex: Fex, faces: LabelledFaces, columns: Sequence[str]) -> NDArray[np.float64]:
+    """Columns (N, C) of the detection that lies on each labelled face.
+
+    Args:
+        fex: detections in the photographs of ``faces``, by their paths.
+        faces: N labelled faces.
+        columns: C names of numeric columns.
+
+    Returns:
+        NaN throughout for a face whose box no detection overlaps by at least 0.4.
+    """
+    by_input = _by_input(fex)
+    values = np.full((len(faces), len(columns)), np.nan)
+    for row, file in enumerate(faces.table["file"]):
+        match = _matching_row(by_input[str(faces.root / "images" / file)], faces.boxes[row])
+        if match is not None:
+            values[row] = match[list(columns)].to_numpy(float)[0]
+    return values
+
+
 def _slices(faces: LabelledFaces, angles: Floats) -> dict[str, NDArray[np.bool_]]:
     source = faces.table["source"].to_numpy()
     yaw = np.degrees(np.abs(angles[:, 2]))

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featflow.errors import FeatflowError, SchemaError
+from featflow.fex.masks import BOX, SCHEMA, Masks, pack_masks
 from featflow.fex.schema import DECISION, GROUPS, SOURCE, Group
 from featflow.fex.table import Fex
 from featflow.flow.batch import Batch, FaceBatch, FrameBatch
@@ -37,7 +38,8 @@ def fex_from_batches(
     One row a face, in the order of the batches. A frame without a face is one row with
     missing predictions and score 0. A frame that could not be read is one row whose score is
     missing too, with ``Keep`` False and the reason in ``FilterReason``. Faces that have the
-    fields ``keep`` and ``filter_reason`` are marked as these say.
+    fields ``keep`` and ``filter_reason`` are marked as these say. The fields ``mask`` and
+    ``mask_matrix`` become the masks of the table, see :meth:`Fex.mask`.
 
     Args:
         batches: one batch, or several in order; a frame that ends one and begins the next
@@ -63,8 +65,21 @@ def fex_from_batches(
     faces = _join_faces([part.faces for part in parts], wanted)
     if "embedding" in faces.fields:
         embedding_size = int(np.prod(faces.fields["embedding"].shape[1:]))
-    table = _assemble(frames, faces, wanted, embedding_size or 0)
-    return Fex(table, meta=meta) if meta is not None else Fex(table)
+    fex = Fex(_assemble(frames, faces, wanted, embedding_size or 0))
+    if meta is not None:
+        fex.meta = meta
+    if {"mask", "mask_matrix"} <= wanted:
+        fex._masks = (_masks_of(faces, fex),)
+    return fex
+
+
+def _masks_of(faces: FaceBatch, fex: Fex) -> Masks:
+    """Masks of faces that are the rows of ``fex`` with a box, in the same order."""
+    if not len(faces):
+        return Masks(SCHEMA.empty_table())
+    rows = fex[fex[list(BOX)].notna().all(axis=1)]
+    centring = str(fex.meta.get("mask", {}).get("centring", ""))
+    return pack_masks(rows, faces.fields["mask"], faces.fields["mask_matrix"], centring)
 
 
 def empty_fex(

@@ -17,6 +17,7 @@ from featflow.errors import InputError, MissingInputError, OptionError, SchemaEr
 from featflow.fex.arrow import conform, from_arrow, to_arrow
 from featflow.fex.foreign import adopt
 from featflow.fex.formats import open_sink, sidecar_path, sidecar_text, suffix_of
+from featflow.fex.masks import Masks, masks_path, select_masks, write_masks
 from featflow.fex.meta import META_KEY, load_meta
 from featflow.fex.schema import COLUMNS, column
 from featflow.fex.table import Fex
@@ -33,7 +34,8 @@ def save_fex(fex: pd.DataFrame, path: str | Path) -> Path:
     """Write a table whole or not at all; an old file of that name is replaced.
 
     The index is not written. Metadata go into Parquet, Feather and JSON files, and beside a
-    CSV file as ``<name>.csv.meta.json``.
+    CSV file as ``<name>.csv.meta.json``. The masks of its rows, where there are any, are written
+    beside it as ``<name>.masks.parquet``.
 
     Args:
         fex: the table.
@@ -51,6 +53,9 @@ def save_fex(fex: pd.DataFrame, path: str | Path) -> Path:
     require_folder(path)
     meta = str(fex.attrs.get(META_KEY, ""))
     table = to_arrow(fex)
+    stores = getattr(fex, "_masks", ())
+    if stores:
+        write_masks(masks_path(path), [select_masks(stores, fex).table])
     write_sidecar(path, meta)
     with (
         atomic_path(path) as temporary,
@@ -69,9 +74,9 @@ def write_sidecar(path: Path, meta: str) -> None:
 def read_fex(path: str | Path) -> Fex:
     """Read a table that featflow, py-feat or OpenFace wrote.
 
-    What featflow wrote comes back with its metadata. Tables of others are brought to
-    featflow's columns, units and signs, see :mod:`featflow.fex.foreign`; columns that
-    featflow does not know are kept.
+    What featflow wrote comes back with its metadata, and with the masks beside it. Tables of
+    others are brought to featflow's columns, units and signs, see :mod:`featflow.fex.foreign`;
+    columns that featflow does not know are kept.
 
     Args:
         path: ``.csv``, ``.parquet``, ``.feather`` or ``.json``.
@@ -92,6 +97,8 @@ def read_fex(path: str | Path) -> Fex:
         raise InputError(
             str(path), f"is not a readable {path.suffix} table: {reason}", "save it again"
         ) from error
+    if "mask" in fex.meta.get("nodes", {}) and masks_path(path).is_file():
+        fex._masks = (Masks(masks_path(path)),)
     return adopt(fex, path) if not fex.meta else fex
 
 

@@ -142,12 +142,8 @@ def _size_to_corners(columns: Floats) -> Floats:
     return np.concatenate([columns[:, :2], columns[:, :2] + columns[:, 2:4]], 1)
 
 
-def _same(flat: Floats) -> Floats:
-    return flat
-
-
 _LAYOUTS: dict[str, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
-    "plain": (_same, _same),
+    "plain": (np.asarray, np.asarray),
     "points": (_points_to_columns, _columns_to_points),
     "corners": (_corners_to_size, _size_to_corners),
 }
@@ -235,13 +231,15 @@ LANDMARK = Group(
     layout="points",
 )
 
-LANDMARK_SCORE = Group(
-    "landmark_score",
-    (Column("LandmarkScore", "probability", 0, 1, "Confidence in the 68 points."),),
-    "landmark_score",
-    "How far the points can be trusted.",
-    slot="landmark",
-)
+
+def _trust(slot: str, of: str, what: str) -> Group:
+    """The group of one column, ``<Slot>Score``, with a node's confidence in its answer."""
+    column = Column(f"{slot.title()}Score", "probability", 0, 1, f"Confidence in the {of}.")
+    name = f"{slot}_score"
+    return Group(name, (column,), name, f"How far the {what} can be trusted.", slot=slot)
+
+
+LANDMARK_SCORE = _trust("landmark", "68 points", "points")
 
 POSE = Group(
     "pose",
@@ -273,10 +271,8 @@ AU = Group(
 EMOTION = Group(
     "emotion",
     tuple(
-        Column(name, "probability", 0, 1, f"Probability that the face shows {name}.")
-        if name != "neutral"
-        else Column(name, "probability", 0, 1, "Probability that the face shows no emotion.")
-        for name in EMOTIONS
+        Column(name, "probability", 0, 1, f"Probability that the face shows {shown}.")
+        for name, shown in zip(EMOTIONS, (*EMOTIONS[:-1], "no emotion"), strict=True)
     ),
     "emotions",
     "Expressed emotion; the seven sum to 1.",
@@ -294,6 +290,8 @@ GAZE = Group(
     "Direction of gaze in the camera's frame; 0, 0 looks straight along the optical axis.",
     slot="gaze",
 )
+
+GAZE_SCORE = _trust("gaze", "direction of gaze", "gaze")
 
 IDENTITY = Group(
     "identity",
@@ -366,6 +364,7 @@ GROUPS: dict[str, Group] = {
         AU,
         EMOTION,
         GAZE,
+        GAZE_SCORE,
         IDENTITY,
         IDENTITY_EMBEDDING,
         FILTER,

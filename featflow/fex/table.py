@@ -7,9 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from featflow.errors import AbsentGroupError, SchemaError
+from featflow.fex.masks import Masks, StoredMask, faces_of
 from featflow.fex.meta import META_KEY, dump_meta, join_meta, load_meta
 from featflow.fex.schema import GROUPS, present_groups
 
@@ -79,6 +82,22 @@ def _absent(attribute: str, group: str) -> AbsentGroupError:
     return AbsentGroupError(f"this table has no {attribute} ({listed}): {cause}")
 
 
+def _no_mask(fex: Fex, name: str, frame: int) -> AbsentGroupError:
+    if fex._masks:
+        return AbsentGroupError(
+            f"there is no mask of this face in frame {frame} of {name}: its box, frame or input "
+            "was changed, or the row came from a table without masks"
+        )
+    if "mask" in fex.meta.get("nodes", {}):
+        return AbsentGroupError(
+            "the masks of this table are not here: they lie beside a saved table as "
+            "<name>.masks.parquet, and are lost when a table becomes a plain DataFrame"
+        )
+    return AbsentGroupError(
+        "this table has no masks: the detector ran without a node in its 'mask' slot"
+    )
+
+
 class Fex(pd.DataFrame):
     """A table of faces, one row each.
 
@@ -104,6 +123,10 @@ class Fex(pd.DataFrame):
     times = ColumnAccessor("source", "time")
     inputs = ColumnAccessor("source", "input")
 
+    # pandas hands what is named here on to every table that is made from this one.
+    _metadata = ["_masks"]  # noqa: RUF012 - pandas asks for a list
+    _masks: tuple[Masks, ...] = ()
+
     def __init__(
         self, data: Any = None, *args: Any, meta: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> None:
@@ -111,6 +134,8 @@ class Fex(pd.DataFrame):
         super().__init__(data, *args, **kwargs)  # type: ignore[call-arg]
         if isinstance(data, pd.DataFrame) and META_KEY in data.attrs and not self.attrs:
             self.attrs = dict(data.attrs)
+        if isinstance(data, Fex):
+            self._masks = data._masks
         if meta is not None:
             self.meta = meta
 
@@ -147,7 +172,56 @@ class Fex(pd.DataFrame):
             left = getattr(other, "left", None)
             if left is not None and META_KEY in left.attrs:
                 self.attrs = dict(left.attrs)
+            self._masks = getattr(left, "_masks", ())
         return self
+
+    def stored_mask(self, row: int) -> StoredMask | None:
+        """The mask of the face in a row, on its own crop, with size, centring and matrix.
+
+        Args:
+            row: place in the table as in ``iloc``, whatever the index says.
+
+        Returns:
+            The mask; None where the row holds no face.
+
+        Raises:
+            AbsentGroupError: no mask node ran, or the masks of this face are not here.
+            InputError: the file of masks is missing, damaged, or of a later run.
+        """
+        name, frame, box = next(iter(faces_of(self.iloc[[row]])))
+        if not np.isfinite(box).all():
+            return None
+        for store in self._masks:
+            found = store.find(name, frame, box)
+            if found is not None:
+                return store.read(found)
+        raise _no_mask(self, name, frame)
+
+    def face_mask(self, row: int) -> NDArray[np.uint8]:
+        """The mask of the face in a row as it lies on the original frame.
+
+        Args:
+            row: place in the table as in ``iloc``, whatever the index says.
+
+        Returns:
+            (FrameHeight, FrameWidth) uint8, 0 outside to 255 inside; all 0 where the row holds
+            no face.
+
+        Raises:
+            AbsentGroupError: no mask node ran, or the masks of this face are not here.
+            InputError: the file of masks is missing, damaged, or of a later run.
+        """
+        stored = self.stored_mask(row)
+        height, width = (int(self[side].iloc[row]) for side in ("FrameHeight", "FrameWidth"))
+        if stored is None:
+            return np.zeros((height, width), np.uint8)
+        return stored.on_frame(height, width)
+
+    def mask(self, cond: Any, *args: Any, **kwargs: Any) -> Any:
+        """:meth:`face_mask` of a row number; with anything else, what pandas' ``mask`` does."""
+        if isinstance(cond, int | np.integer) and not isinstance(cond, bool):
+            return self.face_mask(int(cond), *args, **kwargs)
+        return super().mask(cond, *args, **kwargs)
 
     def save(self, path: str | Path) -> Path:
         """Write the table; the suffix says how: ``.csv``, ``.parquet``, ``.feather``, ``.json``.
@@ -201,6 +275,7 @@ def _finalize_concat(result: Fex, parts: Any) -> None:
         texts = [text for text in texts if text]
     else:
         _require_like_groups(frames)
+    result._masks = tuple(dict.fromkeys(m for part in frames for m in getattr(part, "_masks", ())))
     if any(texts):
         result.attrs = {**result.attrs, META_KEY: join_meta(text or "{}" for text in texts)}
 

@@ -1,9 +1,9 @@
 """Saving a run as it goes, so that an interruption costs only what was not finished.
 
 Each finished piece of the table becomes a Parquet file in a hidden folder beside the
-target. When all are there they are merged, in order and one at a time, into the target,
-which appears whole. What the target holds depends on the pieces alone, so a run that was
-interrupted and resumed gives the same bytes as one that was not.
+target, and its masks another. When all are there they are merged, in order and one at a
+time, into the target, which appears whole. What the target holds depends on the pieces
+alone, so a run that was interrupted and resumed gives the same bytes as one that was not.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from featflow.fex.arrow import from_arrow, to_arrow
 from featflow.fex.formats import open_sink, suffix_of
 from featflow.fex.io import write_sidecar
 from featflow.fex.lock import FileLock
+from featflow.fex.masks import Masks, masks_path, read_masks, select_masks, write_masks
 from featflow.fex.meta import dump_meta
 from featflow.fex.table import Fex
 from featflow.files import atomic_path, output_error, require_folder, write_text_atomic
@@ -33,6 +34,7 @@ _MANIFEST = "manifest.json"
 Change = Callable[[Fex, int], Fex]
 
 _PIECE = re.compile(r"piece-(\d{8,})\.parquet")
+_MASK_PIECE = re.compile(r"piece-\d{8,}\.parquet\.masks\.parquet")
 _MANIFEST_VERSION = 1
 
 
@@ -117,8 +119,8 @@ class FexWriter:
     def _require_own_folder(self) -> None:
         """Refuse to clear a folder that holds what no writer puts there."""
         for entry in self.folder.iterdir():
-            ours = entry.name == _MANIFEST or _PIECE.fullmatch(entry.name)
-            if not ours and not entry.name.endswith(".tmp"):
+            ours = any(p.fullmatch(entry.name) for p in (_PIECE, _MASK_PIECE))
+            if not (ours or entry.name == _MANIFEST) and not entry.name.endswith(".tmp"):
                 raise OutputError(f"{self.folder}: holds {entry.name}, not ours (move it away)")
 
     @property
@@ -147,6 +149,10 @@ class FexWriter:
             self._schema = table.schema
         elif not table.schema.equals(self._schema):
             raise SchemaError(f"piece {piece_index} {_unlike(self._schema, table.schema)}")
+        if fex_piece._masks:
+            # Before the rows: a piece is finished when its rows are there.
+            masks = select_masks(fex_piece._masks, fex_piece)
+            write_masks(masks_path(self._piece(piece_index)), [masks.table])
         with atomic_path(self._piece(piece_index)) as temporary:
             # Pieces live for the run only: writing fast matters more than their size.
             pq.write_table(
@@ -165,7 +171,11 @@ class FexWriter:
                 f"{self.path}: there is no piece {piece_index}; finished are {self.finished_pieces}"
             )
         with pq.ParquetFile(path) as piece:
-            return from_arrow(piece.read(), json.loads(self._meta))
+            fex = from_arrow(piece.read(), json.loads(self._meta))
+        if masks_path(path).is_file():
+            # Read now: the pieces are gone when the table is whole.
+            fex._masks = (Masks(read_masks(masks_path(path))),)
+        return fex
 
     def finish(self, meta: Mapping[str, Any] | None = None, change: Change | None = None) -> Path:
         """Merge the pieces in order into the target, and remove them.
@@ -186,6 +196,7 @@ class FexWriter:
         self._require_open()
         if self._schema is None:
             raise SchemaError(f"{self.path}: no piece was added, so the columns are not known")
+        self._finish_masks()
         text = self._meta if meta is None else dump_meta(meta)
         tables = self._tables(change)
         first = next(tables)
@@ -208,6 +219,12 @@ class FexWriter:
             rows = len(table)
             yield table if change is None else to_arrow(change(from_arrow(table, {}), before))
             before += rows
+
+    def _finish_masks(self) -> None:
+        pieces = [masks_path(self._piece(index)) for index in self.finished_pieces]
+        there = [piece for piece in pieces if piece.is_file()]
+        if there:
+            write_masks(masks_path(self.path), map(read_masks, there), scratch=self.folder)
 
     def close(self) -> None:
         """Let others write the target; finished pieces stay for a resumed run."""

@@ -29,6 +29,8 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "landmarks": (68, 2),
     "landmark_score": (),
     "pose": (6,),
+    "mask_matrix": (2, 3),
+    "gaze_score": (),
     "keep": (),
     "filter_reason": (),
 }

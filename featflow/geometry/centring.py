@@ -3,23 +3,29 @@
 A face is carried to a unit square where its brows, eyes, nose and mouth lie on
 :data:`featflow.geometry.mean_face.TEMPLATE51`. A crop is then centred on the square
 (``legacy``), on the front of the face (``face``), or on the skull (``head``). The last two are
-points in space, so they follow a head that turns.
+points in space, so they follow a head that turns. Nodes that look at one eye centre their crop
+on it (``right_eye``, ``left_eye``, the subject's).
 """
 
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featflow.errors import OptionError
+from featflow.geometry.landmarks import PARTS
 from featflow.geometry.mean_face import FACE68_CM, TEMPLATE51
 from featflow.geometry.similarity import apply, compose, umeyama
 
 Floats = NDArray[np.floating[Any]]
 Centring = Literal["legacy", "face", "head"]
+Eye = Literal["right_eye", "left_eye"]
+
+EYES: tuple[Eye, ...] = get_args(Eye)
+"""Centrings of crops that show one eye: the mean of its six points lies in the middle."""
 
 EXTRACT_RATIOS: MappingProxyType[Centring, float] = MappingProxyType(
     {"legacy": 0.375, "face": 0.5, "head": 0.625}
@@ -62,7 +68,7 @@ def fit_head(landmarks: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64
     return camera, points.mean(1) - camera @ middle
 
 
-def centring_offsets(aligned: Floats, centring: Centring) -> NDArray[np.float64]:
+def centring_offsets(aligned: Floats, centring: Centring | Eye) -> NDArray[np.float64]:
     """Where the centre of a crop lies, counted from the middle of the unit square.
 
     Args:
@@ -75,6 +81,9 @@ def centring_offsets(aligned: Floats, centring: Centring) -> NDArray[np.float64]
     Raises:
         OptionError: an unknown centring.
     """
+    if centring == "right_eye" or centring == "left_eye":
+        eye = PARTS[centring]
+        return np.asarray(aligned[:, eye.start : eye.stop].mean(1) - 0.5, np.float64)
     _check(centring)
     if centring not in CENTRES_CM:
         return np.zeros((len(aligned), 2))
@@ -83,7 +92,7 @@ def centring_offsets(aligned: Floats, centring: Centring) -> NDArray[np.float64]
 
 
 def centred_matrices(
-    landmarks: Floats, centring: Centring, size: int, expansion: float
+    landmarks: Floats, centring: Centring | Eye, size: int, expansion: float
 ) -> NDArray[np.float64]:
     """Maps (N, 2, 3) from the units of ``landmarks`` to a crop.
 

@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featflow.errors import OptionError
-from featflow.geometry.centring import EXTRACT_RATIOS, Centring, centred_matrices, expansion_of
+from featflow.geometry.centring import (
+    EXTRACT_RATIOS,
+    EYES,
+    Centring,
+    Eye,
+    centred_matrices,
+    expansion_of,
+)
 from featflow.geometry.landmarks import five_points
 from featflow.geometry.similarity import umeyama
 from featflow.geometry.warp import Outside
@@ -83,7 +90,7 @@ class CropRule:
     shift_y: float = 0.0
     outside: Outside = "zero"
     side: Literal["longer", "shorter", "mean"] = "longer"
-    centring: Centring = "legacy"
+    centring: Centring | Eye = "legacy"
 
     @classmethod
     def centred(
@@ -113,10 +120,11 @@ class CropRule:
             )
         if self.side not in ("longer", "shorter", "mean"):
             raise OptionError(f"side is 'longer', 'shorter' or 'mean', got {self.side!r}")
-        if self.anchor not in _PLACED or self.centring not in EXTRACT_RATIOS:
+        centrings = (*EXTRACT_RATIOS, *EYES)
+        if self.anchor not in _PLACED or self.centring not in centrings:
             raise OptionError(
                 f"a crop's anchor is one of {', '.join(_PLACED)} and its centring one of "
-                f"{', '.join(EXTRACT_RATIOS)}, got {self.anchor!r} and {self.centring!r}"
+                f"{', '.join(centrings)}, got {self.anchor!r} and {self.centring!r}"
             )
 
     def matrices(self, faces: FaceGeometry) -> NDArray[np.float64]:

@@ -63,6 +63,8 @@ def _fields(boxes: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         "points5": (corner + FIVE_POINTS_IN_BOX * size).astype(np.float32),
         "landmarks": (corner + _mean_face() * size).astype(np.float32),
         "landmark_score": np.full(FACES, 0.9, np.float32),
+        "gaze_score": np.full(FACES, 0.8, np.float32),
+        "mask_matrix": np.tile(np.eye(2, 3, dtype=np.float32), (FACES, 1, 1)),
         "pose": np.stack([turn, -turn, turn / 2, turn, turn, 60 + turn], 1).astype(np.float32),
     }
 

@@ -48,7 +48,7 @@ class FaceData:
         coverage: part of that centring's crop that is wanted.
         shift_y: centre moved down by this part of the side.
         outside: what lies beyond the frame.
-        mask: mask of the face, from landmarks or the tables' sidecars.
+        mask: mask of the face: ``stored``, or a part that landmarks give.
         missing: whether sources that are gone are an error.
         workers: processes that load and augment.
         cache: folder of the crops; empty for featflow's own.

@@ -19,6 +19,8 @@ from featflow.train.photometric import Image, Rng, add_noise
 
 Floats = NDArray[np.float64]
 
+IDENTITY: Floats = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
 LETTERS = np.array(list("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@&%O80  "))
 FONTS = (
     "DejaVuSans",

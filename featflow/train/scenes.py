@@ -17,6 +17,7 @@ from featflow.errors import TrainingError
 from featflow.geometry.similarity import apply, compose
 from featflow.geometry.warp import warp
 from featflow.train.layout import (
+    IDENTITY,
     blend,
     cheek,
     corners_of,
@@ -36,8 +37,6 @@ from featflow.train.photometric import Rng, degrade, relight
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
-
-IDENTITY: Floats = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,11 +344,10 @@ class SceneComposer:
 
     def _decoy(self, rng: Rng, height: int, width: int, size: float) -> Image:
         """What lies between faces, a piece of a background, a face in disorder, or bare skin."""
-        kind = rng.random()
+        pool = self.portraits if rng.random() < 0.5 else self.context
+        kind, photo = rng.random(), pool[int(rng.integers(len(pool)))]
         if kind < 0.35:
             return self.between_faces(rng, height, width)
-        pool = self.portraits if rng.random() < 0.5 else self.context
-        photo = pool[int(rng.integers(len(pool)))]
         if kind < 0.55 or size < 20 or not len(photo.boxes):
             picture = self.empty[int(rng.integers(len(self.empty)))]
             zoom = max(height / picture.shape[0], width / picture.shape[1])
@@ -357,8 +355,9 @@ class SceneComposer:
             matrix = placed(picture, zoom, 0.0, spread(rng, picture, zoom, height, width))
             return warp(picture, matrix, (height, width), "reflect")
         box = photo.boxes[int(rng.integers(len(photo.boxes)))]
-        piece = cut(photo.image, box if kind < 0.8 else cheek(rng, *box), (height, width))
-        return shuffled(rng, piece) if kind < 0.8 else piece
+        if kind < 0.8:
+            return shuffled(rng, cut(photo.image, box, (height, width)))
+        return cut(photo.image, cheek(rng, *box), (height, width))
 
     def paste(
         self, scene: Scene, rng: Rng, pool: Sequence[Photo], size: float, target: Floats

@@ -27,7 +27,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from featflow.detector import REFERENCE, Detector
+from featflow.detector import Detector
 from featflow.features.classical import Projection
 from featflow.features.hog_classifiers import AU_COLUMNS, HOG_VALUES, XGB_REGIONS, HogClassifiers
 from featflow.features.trees import TreeEnsemble
@@ -35,6 +35,7 @@ from featflow.flow.batch import Batch, FaceBatch
 from featflow.nodes import card_of
 from featflow.nodes.face.retinaface.node import RetinaFaceNode
 from featflow.runs import RunOptions
+from featflow.slots import REFERENCE
 from tests.bench import clips
 from tests.bench.measure import THREADS, peak_mb
 from tests.nodes.conftest import Expectation

@@ -15,7 +15,6 @@ from featflow import Detector, read_fex
 from featflow.compat import Detectorv1
 from featflow.compat.detectorv1 import pyfeat_columns
 from featflow.datasets import sample_clip, sample_photo
-from featflow.detector import REFERENCE
 from featflow.errors import (
     ArrayError,
     LicenceError,
@@ -25,6 +24,7 @@ from featflow.errors import (
 )
 from featflow.flow.node import Node
 from featflow.nodes import card_of, make_node
+from featflow.slots import REFERENCE
 
 SHIPPED = {("face", "retinaface"): "tiny", ("landmark", "mobilefacenet"): "tiny"}
 SHIPPED["pose", "pose_mlp"] = "mlp"

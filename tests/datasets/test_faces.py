@@ -12,9 +12,9 @@ import torch
 from featflow.datasets import open_source, sample_clip
 from featflow.datasets.faces import DEFAULT_CROP, FaceDataset
 from featflow.errors import InputError, MissingInputError, OptionError, SchemaError
-from featflow.fex import Fex
-from featflow.fex.masks import Masks, masks_path, read_masks, save_masks
+from featflow.fex.masks import pack_masks
 from featflow.fex.schema import GROUPS
+from featflow.fex.table import Fex
 from featflow.geometry.centring import TEMPLATE51
 from featflow.geometry.crop import CropRule
 from featflow.testing.painted import painted_faces, table_of
@@ -267,15 +267,20 @@ def test_masks_from_landmarks_follow_the_crop(world):
         FaceDataset(fex, crop=rule, mask="hat", cache=cache)
 
 
-def test_masks_of_the_sidecar_lie_where_they_were_drawn(world, tmp_path):
+def with_masks(fex, pictures, matrices):
+    made = Fex(fex, meta={**fex.meta, "nodes": {"mask": "mask/drawn"}})
+    made._masks = (pack_masks(fex, pictures, matrices, "frame"),)
+    return made
+
+
+def test_stored_masks_lie_where_they_were_drawn(world, tmp_path):
     fex, cache = world
     # Masks on the whole frame at half its size: 255 right of x = 100.
     pictures = np.zeros((6, 100, 100), np.uint8)
     pictures[:, :, 50:] = 255
     half = np.repeat(np.array([[[0.5, 0, 0], [0, 0.5, 0]]]), 6, 0)
-    fex.save(tmp_path / "t.parquet")
-    save_masks(masks_path(tmp_path / "t.parquet"), fex, {"right": Masks(pictures, half)})
-    faces = FaceDataset(tmp_path / "t.parquet", crop=CROP, mask="right", cache=cache)
+    with_masks(fex, pictures, half).save(tmp_path / "t.parquet")
+    faces = FaceDataset(tmp_path / "t.parquet", crop=CROP, mask="stored", cache=cache)
     for row in (0, 3):
         to_crop = faces.matrices[row]
         inside = faces[row]["mask"][0].numpy() > 127
@@ -284,28 +289,23 @@ def test_masks_of_the_sidecar_lie_where_they_were_drawn(world, tmp_path):
         x = grid @ back[0, :2] + back[0, 2]
         y = grid @ back[1, :2] + back[1, 2]
         assert (inside == (x > 100))[(np.abs(x - 100) > 3) & (y > 3) & (y < 157)].all()
-    few = Fex(fex.iloc[[4, 1]], meta=fex.meta)
-    assert np.array_equal(read_masks(tmp_path / "t.masks.safetensors", few)["right"].matrices,
-                          half[:2])  # fmt: skip
-    with pytest.raises(SchemaError, match="no mask 'left'.*right"):
+    with pytest.raises(SchemaError, match="no mask 'left'.*'stored'"):
         FaceDataset(tmp_path / "t.parquet", crop=CROP, mask="left", cache=cache)
-    moved = fex.copy()
+
+
+def test_faces_without_a_stored_mask_are_counted_or_get_an_empty_one(world):
+    fex, cache = world
+    full = np.full((6, 50, 50), 255, np.uint8)
+    quarter = np.repeat(np.array([[[0.25, 0, 0], [0, 0.25, 0]]]), 6, 0)
+    moved = with_masks(fex, full, quarter)
     moved.loc[2, "FaceRectX"] += 3
-    with pytest.raises(SchemaError, match="1 faces have no mask 'right'"):
-        FaceDataset(moved, crop=CROP, mask="right", cache=cache,
-                    sidecar=tmp_path / "t.masks.safetensors")  # fmt: skip
-
-
-def test_damaged_sidecars_are_named(world, tmp_path):
-    fex, _ = world
-    with pytest.raises(MissingInputError, match=r"no\.safe"):
-        read_masks(tmp_path / "no.safetensors", fex)
-    (tmp_path / "x.safetensors").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="not a file of masks"):
-        read_masks(tmp_path / "x.safetensors", fex)
-    with pytest.raises(SchemaError, match="for 6 rows"):
-        save_masks(tmp_path / "y", fex, {"a": Masks(np.zeros((2, 4, 4), np.uint8),
-                                                   np.zeros((2, 2, 3)))})  # fmt: skip
+    with pytest.raises(SchemaError, match="1 of .* faces have no stored mask"):
+        FaceDataset(moved, crop=CROP, mask="stored", cache=cache)
+    faces = FaceDataset(moved, crop=CROP, mask="stored", cache=cache, missing="skip")
+    lit = [bool(faces[row]["mask"].any()) for row in range(len(faces))]
+    assert lit == [int(row) != 2 for row in faces.rows]
+    with pytest.raises(SchemaError, match="no stored mask"):
+        FaceDataset(fex, crop=CROP, mask="stored", cache=cache)
 
 
 def test_a_tables_without_landmarks_uses_its_boxes(world):

@@ -184,3 +184,27 @@ def test_what_does_not_exist_is_refused() -> None:
         CropRule(64, "mesh")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="legacy, face, head"):
         CropRule(64, "landmarks", centring="nose")  # type: ignore[arg-type]
+
+
+@given(ANGLE, ANGLE)
+@settings(deadline=None, max_examples=25)
+def test_an_eye_lies_in_the_middle_of_its_crop(roll: float, yaw: float) -> None:
+    landmarks = seen(0.1, roll, yaw * 0.5)
+    for eye, points in (("right_eye", slice(36, 42)), ("left_eye", slice(42, 48))):
+        rule = CropRule(48, "landmarks", 0.4, centring=eye)  # type: ignore[arg-type]
+        matrix = rule.matrices(faces(landmarks))
+        middle = apply(matrix, landmarks)[0, points].mean(0)
+        np.testing.assert_allclose(middle, [24, 24], atol=1e-6)
+        scale = np.hypot(*matrix[0, :, 0])
+        assert scale == pytest.approx(np.hypot(*align51(landmarks)[0, :, 0]) * 48 / 0.4)
+        # Upright: the line of the eyes' outer corners is nearly level for a head without yaw.
+        if abs(yaw) < 0.1:
+            corners = apply(matrix, landmarks)[0, [36, 45]]
+            assert abs(np.arctan2(*(corners[1] - corners[0])[::-1])) < 0.2
+
+
+def test_an_eye_is_no_centring_of_extraction() -> None:
+    with pytest.raises(OptionError, match="right_eye"):
+        expansion_of("right_eye")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="left_eye"):
+        CropRule(48, "landmarks", centring="nose")  # type: ignore[arg-type]

@@ -19,9 +19,9 @@ class HullMask(Node):
     """A mask of the face or a part of it, from the 68 landmarks alone; no weights.
 
     Provides ``mask`` (N, size, size) uint8, 255 inside, on the crop of ``crop``: turned
-    upright by the five points and wide enough for the lifted brows of ``extended``. Carry it to
-    the frame with the inverse of ``crop.matrices(faces)``. It is 0 off the frame, and all
-    0 where landmarks are unknown.
+    upright by the five points and wide enough for the lifted brows of ``extended``, and
+    ``mask_matrix`` (N, 2, 3), the map from original pixels to that crop. The mask is 0 off the
+    frame, and all 0 where landmarks are unknown.
 
     Args:
         part: ``face`` (one hull), ``eyes``, ``mouth``, ``nose``, ``brows``, ``components``
@@ -36,7 +36,7 @@ class HullMask(Node):
     name = "hull"
     unit = "face"
     requires = ("landmarks",)
-    provides = ("mask",)
+    provides = ("mask", "mask_matrix")
     batch_size = 32
 
     def __init__(self, part: Part = "components", size: int = 128) -> None:
@@ -68,5 +68,5 @@ class HullMask(Node):
         return inputs
 
     def post_process(self, batch: Batch, outputs: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
-        """The field ``mask``."""
-        return {"mask": outputs}
+        """The masks and where they lie."""
+        return {"mask": outputs, "mask_matrix": self.crop.matrices(batch.faces)}
