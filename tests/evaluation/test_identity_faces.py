@@ -25,15 +25,17 @@ def people(count, each, spread, seed=0):
 def test_figures_against_scikit_learn():
     names, vectors = people(30, 6, 0.9)
     found = verification(names, vectors)
-    one, two, same = draw_pairs(names, identity_faces.MOST_PAIRS)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    scores = (unit[one] * unit[two]).sum(1)
-    assert found["auc"] == pytest.approx(roc_auc_score(same, scores), abs=1e-6)
-    limit = found["cosine_at_1_percent"]
-    assert (scores[~same] >= limit).mean() == pytest.approx(0.01, abs=0.004)
-    assert found["true_accept_at_1_percent"] == pytest.approx(
-        (scores[same] >= limit).mean(), abs=0.02
-    )
+    limit, auc, false, true = found["cosine_at_1_percent"], [], [], []
+    for seed in range(10):
+        one, two, same = draw_pairs(names, identity_faces.MOST_PAIRS, seed)
+        scores = (unit[one] * unit[two]).sum(1)
+        auc.append(roc_auc_score(same, scores))
+        false.append((scores[~same] >= limit).mean())
+        true.append((scores[same] >= limit).mean())
+    assert found["auc"] == pytest.approx(np.mean(auc), abs=1e-6)
+    assert np.mean(false) == pytest.approx(0.01, abs=0.004)
+    assert found["true_accept_at_1_percent"] == pytest.approx(np.mean(true), abs=0.03)
     assert found["pairs"] == same.sum() == 300
     assert found["faces"] == 180
     assert 0.8 < found["accuracy"] < 1

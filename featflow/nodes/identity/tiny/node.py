@@ -28,7 +28,7 @@ SPEC = InputSpec(crop=CROP, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 LARGEST_SCALE = 4.0
 """A face that must be enlarged more than this has no embedding: its eyes are less than 5 pixels
-apart."""
+apart. At 5 pixels the area under the curve falls from 0.95 to 0.91, at 4 to 0.86."""
 
 LEAST_CONTRAST = 16
 """Grey levels between the darkest and the brightest value of a crop that shows something."""
@@ -45,6 +45,8 @@ class IdentityTiny(NetworkNode):
     shapes = MappingProxyType({"embedding": (DIMENSIONS,)})
     spec = SPEC
     batch_size = 32
+    same_person = 0.5
+    """Cosine that 1 in 1,000 pairs of different people and 6 in 10 pairs of one person reach."""
 
     def build(self) -> nn.Module:
         """The network of the recipe."""

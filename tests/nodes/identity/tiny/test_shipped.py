@@ -100,15 +100,6 @@ def test_rows_and_labels_do_not_depend_on_the_batch(detector, clip, batch_size):
     pd.testing.assert_series_equal(other["Identity"], clip["Identity"])
 
 
-def test_tiny_faces_have_no_embedding_and_no_label(detector, picture):
-    small = Image.fromarray(picture).resize((picture.shape[1] // 14, picture.shape[0] // 14))
-    canvas = np.full((200, 200, 3), 60, np.uint8)
-    canvas[80 : 80 + small.height, 80 : 80 + small.width] = np.asarray(small)
-    fex = detector.detect(canvas, face_detection_threshold=0.1, progress_bar=False)
-    assert fex.identity_embeddings.isna().all(axis=None)
-    assert fex["Identity"].isna().all()
-
-
 @pytest.fixture(scope="module")
 def strangers(shared, detector):
     """Vectors and names of 120 photographs of people that no node was trained on."""
