@@ -54,8 +54,8 @@ class Detector:
         extract: how faces are looked for, aligned and marked: a
             :class:`featflow.extract.ExtractOptions`, or a mapping of its fields, as in
             ``{"rotate": 90, "min_size": 0.05}``.
-        compile: compile the networks with ``torch.compile``, at one batch size each. It takes
-            minutes at first, and pays for long clips; results differ by 1e-4 at most.
+        compile: compile the networks with ``torch.compile``, at one batch size each; it takes
+            minutes at first, and results differ by 1e-4 at most, see ``docs/tuning.md``.
         profile: batch sizes found by ``featflow profile``: its file, or a
             :class:`featflow.tuning.Profile`.
         weights: node id to a weight file of your own, for published nodes.

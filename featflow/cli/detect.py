@@ -59,7 +59,7 @@ def detect(
     device: str = typer.Option("auto", help="cpu, cuda, mps or auto."),
     batch_size: int | None = typer.Option(None, min=1, help="Frames at a time; 8, or profiled."),
     profile: Path | None = typer.Option(None, help="Batch sizes found by featflow profile."),
-    compile: bool = typer.Option(False, help="Compile networks: slow start, for long clips."),
+    compile: bool = typer.Option(False, help="Compile networks: a slow start."),
     num_workers: int = typer.Option(0, min=0, help="Decoding processes; 0 is a thread."),
     threshold: float = typer.Option(0.5, help="Least score of a face."),
     skip_frames: int | None = typer.Option(None, min=1, help="Take every n-th frame of clips."),

@@ -68,9 +68,7 @@ def set_fields(
     gone = [name for name in _replaced(table, fields) if name not in made]
     kept = table[[name for name in table.columns if name not in made and name not in gone]]
     joined = pd.concat([kept, pd.DataFrame(made, index=table.index)], axis=1)
-    result = Fex(joined[column_order(joined.columns)])
-    result.attrs = dict(table.attrs)
-    return result
+    return Fex(joined[column_order(joined.columns)]).__finalize__(table)
 
 
 def column_order(columns: pd.Index[str]) -> list[str]:

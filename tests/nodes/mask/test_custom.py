@@ -17,7 +17,7 @@ from featflow.nodes.mask.custom import CustomMask
 from featflow.testing import check_node
 
 
-def masks_of(node: CustomMask) -> np.ndarray:
+def faces_of(node: CustomMask) -> FaceBatch:
     """A face in the middle, one whose right half is off the frame, and one without points."""
     points = FACE68_CM[:, :2] * [5, -5]
     landmarks = np.stack([points + [150, 120], points + [300, 120], points * np.nan])
@@ -27,7 +27,11 @@ def masks_of(node: CustomMask) -> np.ndarray:
     }
     frame = Frame(np.zeros((240, 300, 3), np.uint8), "x", size_px=(240, 300))
     batch = Batch(FrameBatch.from_frames([frame]), FaceBatch(np.zeros(3, np.int64), fields))
-    return next(Flow([node], given=("box", "landmarks")).run([batch])).faces.fields["mask"]
+    return next(Flow([node], given=("box", "landmarks")).run([batch])).faces
+
+
+def masks_of(node: CustomMask) -> np.ndarray:
+    return faces_of(node).fields["mask"]
 
 
 @pytest.mark.parametrize("centring", ["legacy", "face", "head"])
@@ -39,6 +43,13 @@ def test_full_scale_on_the_frame_and_exactly_zero_off_it(centring: Any) -> None:
     assert (half[:, 33:] == 0).all()
     assert (unknown == 0).all()
     assert (masks_of(CustomMask(False, 64, centring)) == 0).all()
+
+
+def test_the_matrix_says_where_the_mask_lies() -> None:
+    node = CustomMask(True, 64, "face")
+    faces = faces_of(node)
+    np.testing.assert_array_equal(faces.fields["mask_matrix"], node.crop.matrices(faces))
+    assert np.isnan(faces.fields["mask_matrix"][2]).all()
 
 
 def test_it_is_registered_and_keeps_the_contract() -> None:

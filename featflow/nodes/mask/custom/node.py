@@ -18,8 +18,9 @@ from featflow.geometry.hull_masks import on_frame
 class CustomMask(Node):
     """A mask of one value, as the start of one that is painted by hand; no weights.
 
-    Provides ``mask`` (N, size, size) uint8 on the crop of ``crop``: all 255, or all 0. It is 0
-    off the frame, and all 0 where landmarks are unknown.
+    Provides ``mask`` (N, size, size) uint8 on the crop of ``crop``, all 255 or all 0, and
+    ``mask_matrix`` (N, 2, 3), the map from original pixels to that crop. The mask is 0 off the
+    frame, and all 0 where landmarks are unknown.
 
     Args:
         fill: 255 inside the frame; otherwise 0.
@@ -34,14 +35,14 @@ class CustomMask(Node):
     name = "custom"
     unit = "face"
     requires = ("landmarks",)
-    provides = ("mask",)
+    provides = ("mask", "mask_matrix")
     batch_size = 32
 
     def __init__(self, fill: bool = False, size: int = 128, centring: Centring = "face") -> None:
         super().__init__()
         self.fill = fill
         self.crop = CropRule.centred(size, centring)
-        self.shapes = {"mask": (size, size)}
+        self.shapes = {"mask": (size, size), "mask_matrix": (2, 3)}
 
     def pre_process(self, batch: Batch) -> NDArray[np.uint8]:
         """Fill the masks: there is nothing for a device to do, and no picture is read."""
@@ -59,5 +60,5 @@ class CustomMask(Node):
         return inputs
 
     def post_process(self, batch: Batch, outputs: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
-        """The field ``mask``."""
-        return {"mask": outputs}
+        """The masks and where they lie."""
+        return {"mask": outputs, "mask_matrix": self.crop.matrices(batch.faces)}
