@@ -16,6 +16,7 @@ from featflow.geometry.hull_masks import HULLS
 from featflow.geometry.landmarks import box_of_landmarks
 from featflow.geometry.mean_face import FACE68_CM
 
+_LOWER_LIP_AND_CHIN = [6, 7, 8, 9, 10, 55, 56, 57, 58, 59, 65, 66, 67]
 _PAINT = (("face", 1.0), ("brows", 0.35), ("eyes", 1.35), ("nose", 0.85), ("mouth", 0.6))
 
 
@@ -42,13 +43,14 @@ def paint_face(
 def random_landmarks(
     rng: np.random.Generator, count: int, size_px: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Landmarks (N, 68, 2) of the mean face at random places, sizes and tilts."""
+    """Landmarks (N, 68, 2) of the mean face, its mouth more or less open, at random places."""
     height, width = size_px
     angle = rng.normal(0, 0.15, count)
     zoom = rng.uniform(0.030, 0.038, count) * min(size_px)
     linear = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], -1)
-    flat = FACE68_CM[:, :2] * [1.0, -1.0]
-    turned = np.einsum("nij,pj->npi", linear.reshape(-1, 2, 2), flat) * zoom[:, None, None]
+    flat = np.repeat((FACE68_CM[:, :2] * [1.0, -1.0])[None], count, 0)
+    flat[:, _LOWER_LIP_AND_CHIN, 1] += rng.uniform(0, 1.2, (count, 1))
+    turned = np.einsum("nij,npj->npi", linear.reshape(-1, 2, 2), flat) * zoom[:, None, None]
     centre = rng.normal([width / 2, height / 2], 0.03 * min(size_px), (count, 2))
     moved = turned - turned.mean(1, keepdims=True) + centre[:, None]
     return np.asarray(moved, np.float64)

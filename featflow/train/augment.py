@@ -273,7 +273,12 @@ class NearLandmarks:
         if not len(other) or choices < 1:
             raise OptionError(f"no landmarks to choose from: {len(other)} faces, {choices} choices")
         self.other = other.float()
-        distance = torch.cdist(own.float().flatten(1), self.other.flatten(1))
+        distance = torch.cdist(
+            own.float().flatten(1),
+            self.other.flatten(1),
+            # Squares of hundreds of pixels would drown distances of less than one.
+            compute_mode="donot_use_mm_for_euclid_dist",
+        )
         self.nearest = distance.topk(min(choices, len(other)), largest=False).indices
 
     def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:

@@ -218,7 +218,8 @@ def load_node(folder: str | Path) -> FittedNode:
 
 def features_of(base: NetworkNode, crops: NDArray[np.uint8], landmarks: Floats) -> Floats:
     """What a head is fitted to, (N, F): the network's features and the aligned inner landmarks."""
-    inner = apply(align51(landmarks), landmarks)[:, _FIRST_INNER:].reshape(len(crops), -1)
+    points = apply(align51(landmarks), landmarks)[:, _FIRST_INNER:]
+    inner = points.reshape(len(crops), 2 * (68 - _FIRST_INNER))
     if not len(crops):
         crops = np.zeros((1, *crops.shape[1:]), np.uint8)
         return np.zeros((0, _network_features(base, crops).shape[1] + inner.shape[1]))
