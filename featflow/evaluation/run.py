@@ -12,6 +12,7 @@ import featflow
 from featflow.detector import Detector
 from featflow.evaluation import shared_faces
 from featflow.evaluation.composed import detection_in_composed_scenes
+from featflow.evaluation.expressions import expression_figures
 from featflow.files import write_atomically
 
 
@@ -40,6 +41,7 @@ def evaluate_all(shared: Path, detector: Detector | None = None) -> dict[str, di
         },
         "landmark/tiny": described["landmark"],
         "pose/mlp": described["pose"],
+        "emotion/tiny": expression_figures(faces),
     }
 
 
