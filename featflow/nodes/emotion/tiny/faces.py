@@ -23,7 +23,7 @@ Floats = NDArray[np.floating[Any]]
 NOTHING_SEEN = 0.02
 """Part of the training crops in which the face is destroyed; their target is ignorance."""
 
-SMALLEST_FACE = 10
+SMALLEST_FACE = 16
 """Least side in pixels from which a training crop is enlarged."""
 
 HELD_OUT = 10
@@ -116,7 +116,7 @@ def place_crops(images: list[Image], landmarks: Floats) -> NDArray[np.float64]:
     where none was found at all, it is the picture.
     """
     matrices = matrices_of(landmarks)
-    known = np.isfinite(matrices).all((1, 2))
+    known = np.asarray(np.isfinite(matrices).all((1, 2)), bool)
     sizes = np.array([image.shape[1::-1] for image in images], float).reshape(-1, 2)
     units = np.zeros((len(images), 2, 3))  # from the unit square to each picture
     units[:, 0, 0], units[:, 1, 1] = sizes[:, 0], sizes[:, 1]

@@ -62,3 +62,13 @@ class EmotionNet(nn.Module):
         features = F.relu(self.places(self.widen(seen)).flatten(1))
         logits: Tensor = self.classes(self.dropout(features))
         return logits
+
+
+def both_ways(model: nn.Module, x: Tensor) -> Tensor:
+    """Mean logits (N, 7) of crops (N, 1, size, size) and of their mirror images.
+
+    A mirror changes no expression, so it must change no answer.
+    """
+    straight, mirrored = model(torch.cat([x, x.flip(-1)])).chunk(2)
+    mean: Tensor = (straight + mirrored) / 2
+    return mean

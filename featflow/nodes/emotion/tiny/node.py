@@ -59,13 +59,16 @@ class EmotionTiny(NetworkNode):
 
     def process(self, inputs: NDArray[np.uint8]) -> Tensor:
         """Logits (N, 7)."""
-        logits: Tensor = self.model(SPEC.prepare(inputs, self.device))
+        from featflow.nodes.emotion.tiny.network import both_ways
+
+        logits = both_ways(self.model, SPEC.prepare(inputs, self.device))
         if self.balanced:
-            logits = logits - self.model.prior.log()  # type: ignore[operator, union-attr]
+            logits = logits - self.model.prior.log()  # type: ignore[operator]
         return logits.cpu()
 
     def post_process(self, batch: Batch, outputs: Tensor) -> Mapping[str, NDArray[Any]]:
         """(N, 7) probabilities; NaN where the landmarks allow no crop."""
         probabilities = outputs.double().softmax(1).numpy().astype(np.float32)
-        known = np.isfinite(CROP.matrices(batch.faces)).all((1, 2))
-        return {"emotions": np.where(known[:, None], probabilities, np.float32(np.nan))}
+        unknown = np.isnan(CROP.matrices(batch.faces)).any((1, 2))
+        probabilities[unknown] = np.nan
+        return {"emotions": probabilities}

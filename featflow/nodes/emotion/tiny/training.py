@@ -27,7 +27,7 @@ from featflow.nodes.emotion.tiny.faces import (
     place_crops,
     without_a_face,
 )
-from featflow.nodes.emotion.tiny.network import EmotionNet
+from featflow.nodes.emotion.tiny.network import EmotionNet, both_ways
 from featflow.nodes.emotion.tiny.node import CROP, SPEC
 from featflow.nodes.emotion.tiny.targets import photo_targets, vote_targets
 from featflow.train.export import package_folder
@@ -61,7 +61,7 @@ class EmotionTask:
         self.root = root
         self.ignorance = self.photographs.shares
         prior = PHOTOGRAPHS * self.photographs.shares + (1 - PHOTOGRAPHS) * self.pictures.shares
-        self.model.prior.copy_(torch.from_numpy(prior).float())  # type: ignore[operator, union-attr]
+        self.model.prior.copy_(torch.from_numpy(prior).float())  # type: ignore[operator]
         self.data_version = f"labels.parquet {photographs.version}, ferplus.parquet {votes.version}"
 
     def batches(self, seed: int) -> Iterator[Mapping[str, Tensor]]:
@@ -180,12 +180,12 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def logits_of(model: nn.Module, faces: Expressions) -> NDArray[np.float32]:
-    """Logits (N, 7) of crops as the node cuts them."""
+    """Logits (N, 7) of crops as the node cuts and reads them."""
     parts = [np.zeros((0, len(EMOTIONS)), np.float32)]
     for start in range(0, len(faces), 64):
         rows = range(start, min(start + 64, len(faces)))
         crops = np.stack([faces.plain(row) for row in rows])
-        parts.append(model(SPEC.prepare(crops, torch.device("cpu"))).numpy())
+        parts.append(both_ways(model, SPEC.prepare(crops, torch.device("cpu"))).numpy())
     return np.concatenate(parts)
 
 
