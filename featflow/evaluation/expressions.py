@@ -26,6 +26,8 @@ Figures = dict[str, Any]
 STRONG_SUPPORT = 15
 """Labels that a class needs for its recall to enter the balanced accuracy."""
 
+_RECALLS = [f"recall_{name}" for name in EMOTIONS]
+
 LEAST_OVERLAP = 0.4
 """Intersection over union from which a detection is the labelled face."""
 
@@ -158,14 +160,14 @@ def figures_of(told: Floats, truth: NDArray[np.int64]) -> dict[str, float]:
     """Figures of probabilities (N, 7) against true classes (N,); NaN rows were missed.
 
     A missed face is counted in ``missed`` and in ``accuracy_missed_wrong``; the others are of the
-    faces that were found.
+    faces that were found. Figures that do not exist, as the recall of a class that does not occur,
+    are left out.
     """
     seen = np.isfinite(told).all(1)
     if not seen.any():
         return {"faces": float(len(told)), "missed": float(len(told))}
     confusion = Confusion.of(truth[seen], told[seen].argmax(1), range(len(EMOTIONS)))
-    recalls = zip(EMOTIONS, confusion.recall.tolist(), confusion.support.tolist(), strict=True)
-    return {
+    found = {
         "faces": float(len(told)),
         "missed": float((~seen).sum()),
         "accuracy": confusion.accuracy,
@@ -174,8 +176,9 @@ def figures_of(told: Floats, truth: NDArray[np.int64]) -> dict[str, float]:
         "balanced_accuracy_of_all": confusion.balanced_accuracy(),
         "macro_f1": confusion.macro_f1,
         "calibration_error": calibration_error(told[seen], truth[seen]),
-        **{f"recall_{name}": value for name, value, faces in recalls if faces},
+        **dict(zip(_RECALLS, confusion.recall.tolist(), strict=True)),
     }
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def confusion_of(told: Floats, truth: NDArray[np.int64]) -> Mapping[str, Sequence[int]]:

@@ -35,9 +35,8 @@ def test_figures_are_those_of_scikit_learn(seed, count):
     recall = recall_score(y, p, labels=present, average=None)
     assert found["balanced_accuracy_of_all"] == pytest.approx(recall.mean())
     strong = [r for r, k in zip(recall, present, strict=True) if (y == k).sum() >= 15]
-    assert found["balanced_accuracy"] == pytest.approx(
-        np.mean(strong) if strong else np.nan, nan_ok=True
-    )
+    assert ("balanced_accuracy" in found) == bool(strong)
+    assert found.get("balanced_accuracy", 0) == pytest.approx(np.mean(strong) if strong else 0)
     assert found["macro_f1"] == pytest.approx(f1_score(y, p, average="macro"))
     for k in range(7):
         name = f"recall_{EMOTIONS[k]}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -122,3 +125,13 @@ def test_pictures_with_a_majority_are_read_as_the_majority_does(shared, detector
     clear = (winners >= 0) & np.isfinite(told).all(1)
     assert clear.sum() > 180
     assert (told[clear].argmax(1) == winners[clear]).mean() > 0.74
+
+
+def test_the_page_runs_as_it_stands():
+    page = Path(__file__).parents[2] / "docs" / "emotions.md"
+    space: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S):
+        exec(block, space)
+    shown, again = space["balanced"], space["again"]
+    assert isinstance(shown, Detector)
+    assert np.allclose(again.sum(axis=1), 1)  # type: ignore[attr-defined]
