@@ -12,6 +12,7 @@ import featflow
 from featflow.detector import Detector
 from featflow.evaluation import shared_faces
 from featflow.evaluation.composed import detection_in_composed_scenes
+from featflow.evaluation.expressions import expression_figures
 from featflow.evaluation.gaze import gaze_on_faces
 from featflow.evaluation.identity_faces import verification_on_val
 from featflow.evaluation.masks import masks_on_faces
@@ -46,6 +47,7 @@ def evaluate_all(shared: Path, detector: Detector | None = None) -> dict[str, di
         "identity/tiny": verification_on_val(_with(detector, "identity"), faces),
         "gaze/tiny": gaze_on_faces(Detector(gaze="tiny", device=detector.device), faces),
         "mask/tiny": masks_on_faces(Detector(mask="tiny", device=detector.device), faces),
+        "emotion/tiny": expression_figures(faces),
     }
 
 

@@ -1,49 +1,55 @@
-"""Parts of the labelled faces on which a figure is reported apart, to see whom it fails."""
+"""Slices of the labelled faces in which a figure is told apart, to see whom a node serves less."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featflow.datasets.labelled import Image, LabelledFaces
-from featflow.geometry.landmarks import interocular
+from featflow.datasets.labelled import LabelledFaces
 from featflow.geometry.rotation import angles_from_rotation
 
-SMALL_FACE_PX = 60
-"""Faces whose outer eye corners lie closer than this are small."""
+Rows = NDArray[np.bool_]
 
-_GREY_STEP = 4
-"""A picture is grey if its channels differ by less than this on average."""
+YAW_DEG = 20.0
+LARGE_FACE_PX = 120.0
+"""Longer side of the box; near the median of the photographs."""
+AGES = (30.0, 50.0)
+"""Apparent age in years: below the first, between, from the second on."""
+COLOURED = 6.0
+"""Mean difference of a pixel's channels, in grey levels, from which a picture is in colour."""
 
 
-def fairness_slices(faces: LabelledFaces) -> dict[str, NDArray[np.bool_]]:
-    """Masks (N,) by source, colour, yaw, size, and apparent age and sex.
+def fairness_slices(faces: LabelledFaces) -> dict[str, Rows]:
+    """Rows (N,) of each slice: source, colour, yaw, size of the face, apparent age and sex.
 
-    Age and sex are a network's guess and serve to compare groups, not to describe a person.
+    Apparent age and sex are a network's guess (columns ``age`` and ``male_prob``): good enough to
+    compare large groups, and not to be taken for anything else.
     """
     table = faces.table
+    source = table["source"].to_numpy()
     yaw = np.degrees(np.abs(angles_from_rotation(faces.rotations)[:, 2]))
-    size = interocular(faces.landmarks)
-    age, male = table["age"].to_numpy(), table["male_prob"].to_numpy()
-    grey = np.array([is_grey(image) for image in faces.read_all()], bool)
-    sources = table["source"].to_numpy()
+    sides = faces.boxes[:, 2:] - faces.boxes[:, :2]
+    age, male = (table[name].to_numpy().astype(float) for name in ("age", "male_prob"))
+    coloured = np.array([is_coloured(faces.read(row)) for row in range(len(faces))], bool)
     return {
-        **{f"source {name}": sources == name for name in sorted(set(sources.tolist()))},
-        "grey": grey,
-        "colour": ~grey,
-        "yaw under 20": yaw < 20,
-        "yaw over 20": yaw >= 20,
-        f"eyes under {SMALL_FACE_PX} px apart": size < SMALL_FACE_PX,
-        f"eyes over {SMALL_FACE_PX} px apart": size >= SMALL_FACE_PX,
-        "apparent age under 30": age < 30,
-        "apparent age 30 to 50": (age >= 30) & (age < 50),
-        "apparent age over 50": age >= 50,
+        **{name: source == name for name in sorted(set(source.tolist()))},
+        "grey": ~coloured,
+        "colour": coloured,
+        f"yaw under {YAW_DEG:.0f}": yaw < YAW_DEG,
+        f"yaw over {YAW_DEG:.0f}": yaw >= YAW_DEG,
+        f"face under {LARGE_FACE_PX:.0f} px": sides.max(1) < LARGE_FACE_PX,
+        f"face over {LARGE_FACE_PX:.0f} px": sides.max(1) >= LARGE_FACE_PX,
+        f"looks under {AGES[0]:.0f}": age < AGES[0],
+        f"looks {AGES[0]:.0f} to {AGES[1]:.0f}": (age >= AGES[0]) & (age < AGES[1]),
+        f"looks over {AGES[1]:.0f}": age >= AGES[1],
         "looks male": male >= 0.5,
         "looks female": male < 0.5,
     }
 
 
-def is_grey(image: Image) -> bool:
-    """Whether a picture (H, W, 3) has no colour; JPEG leaves a trace of some."""
-    wide = image.astype(np.int16)
-    return bool(np.ptp(wide, axis=2).mean() < _GREY_STEP)
+def is_coloured(image: NDArray[np.integer[Any]]) -> bool:
+    """Whether a picture (H, W, 3) has colour: its channels differ by more than JPEG's rounding."""
+    channels = image.astype(np.int16)
+    return bool((channels.max(-1) - channels.min(-1)).mean() >= COLOURED)
