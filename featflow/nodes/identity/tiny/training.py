@@ -21,7 +21,6 @@ from featflow.nodes.identity.tiny.data import (
     held_out_people,
     labelled_rows,
     people,
-    unit,
 )
 from featflow.nodes.identity.tiny.network import DIMENSIONS, IdentityNet, both_ways
 from featflow.nodes.identity.tiny.node import CROP, SPEC
@@ -30,8 +29,6 @@ from featflow.train.recipe import Recipe, build_model, data_root
 from featflow.train.task import Terms
 
 MARGIN, SCALE = 0.3, 32.0
-OWN_PART = 0.5, 0.85
-"""How much of a blend is the first of its two faces."""
 CPU = torch.device("cpu")
 
 
@@ -47,8 +44,7 @@ class IdentityTask:
 
     def __init__(self, recipe: Recipe) -> None:
         torch.manual_seed(recipe.seed)
-        root = data_root(recipe, "develop", "blend")
-        self.blend = _part(recipe, "blend")
+        root = data_root(recipe, "develop")
         self.batch_size = recipe.optim.batch_size
         self.model: nn.Module = channels_last(build_model(recipe, IdentityNet, CROP.size))
         faces, vectors = labelled_rows(root, "train")
@@ -81,12 +77,10 @@ class IdentityTask:
             for start in range(0, len(order) - self.batch_size + 1, self.batch_size):
                 rows = order[start : start + self.batch_size]
                 crops = np.stack([self.train.augmented(int(row), rng) for row in rows])
-                sample = crops, self.targets[rows], self.person[rows]
-                crops, targets, person = blended(*sample, round(self.blend * len(rows)), rng)
                 yield {
                     "crop": SPEC.prepare(crops, CPU),
-                    "target": torch.from_numpy(targets),
-                    "person": torch.from_numpy(person),
+                    "target": torch.from_numpy(self.targets[rows]),
+                    "person": torch.from_numpy(self.person[rows]),
                 }
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor], step: int) -> Terms:
@@ -113,37 +107,6 @@ class IdentityTask:
             crops = np.stack([self.val.plain(row) for row in rows])
             found.append(both_ways(model, SPEC.prepare(crops, CPU)).numpy())
         return np.concatenate(found)
-
-
-def blended(
-    crops: NDArray[np.uint8],
-    targets: NDArray[np.float32],
-    person: NDArray[np.int64],
-    count: int,
-    rng: np.random.Generator,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]:
-    """Blend the first ``count`` crops, each with the crop after it (mixup, Zhang et al. 2018).
-
-    A blend is nobody, and its target lies between those of the two, as the embedding of a
-    morphed face does.
-    """
-    if not count:
-        return crops, targets, person
-    own = rng.uniform(*OWN_PART, count).astype(np.float32)
-    other = (np.arange(count) + 1) % len(crops)
-    weight = own[:, None, None, None]
-    mixed, between, whose = crops.copy(), targets.copy(), person.copy()
-    mixed[:count] = np.rint(weight * crops[:count] + (1 - weight) * crops[other])
-    between[:count] = unit(own[:, None] * targets[:count] + (1 - own[:, None]) * targets[other])
-    whose[:count] = NOBODY
-    return mixed, between, whose
-
-
-def _part(recipe: Recipe, name: str) -> float:
-    value = recipe.data.get(name, 0.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise RecipeError(f"{recipe.path}: [data] {name} must be in 0..1, got {value!r}")
-    return float(value)
 
 
 def _flag(recipe: Recipe, name: str) -> bool:

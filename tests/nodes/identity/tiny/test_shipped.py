@@ -96,7 +96,8 @@ def test_copies_of_the_portrait_get_one_label(clip):
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_rows_and_labels_do_not_depend_on_the_batch(detector, clip, batch_size):
     other = detector.detect(sample_clip().path, batch_size=batch_size, progress_bar=False)
-    np.testing.assert_allclose(other.identity_embeddings, clip.identity_embeddings, atol=1e-4)
+    # Landmarks differ in their last digits, and a crop is cut at 1/32 of a pixel in 8 bits.
+    np.testing.assert_allclose(other.identity_embeddings, clip.identity_embeddings, atol=1e-3)
     pd.testing.assert_series_equal(other["Identity"], clip["Identity"])
 
 

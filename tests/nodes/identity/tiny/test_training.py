@@ -7,7 +7,7 @@ import torch
 from featflow.errors import RecipeError, TrainingError
 from featflow.nodes.identity.tiny.data import NOBODY
 from featflow.nodes.identity.tiny.network import IdentityNet
-from featflow.nodes.identity.tiny.training import MARGIN, SCALE, IdentityTask, blended
+from featflow.nodes.identity.tiny.training import MARGIN, SCALE, IdentityTask
 from featflow.train.losses import ArcFace
 from featflow.train.recipe import Optim, Recipe
 
@@ -66,24 +66,6 @@ def test_loss_and_its_parts(task):
     assert other["apart"].item() > 1.0
 
 
-def test_blends_lie_between_two_faces_and_are_nobody():
-    rng = np.random.default_rng(0)
-    crops = rng.integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
-    targets = np.eye(4, 128, dtype=np.float32)
-    person = np.arange(4)
-    mixed, between, whose = blended(crops, targets, person, 2, rng)
-    assert whose.tolist() == [NOBODY, NOBODY, 2, 3]
-    np.testing.assert_array_equal(mixed[2:], crops[2:])
-    np.testing.assert_array_equal(between[2:], targets[2:])
-    for row in range(2):
-        own = between[row, row] / (between[row, row] + between[row, row + 1])
-        assert 0.5 <= own <= 0.85
-        assert np.linalg.norm(between[row]) == pytest.approx(1.0, abs=1e-6)
-        wanted = own * crops[row] + (1 - own) * crops[row + 1].astype(float)
-        assert np.abs(mixed[row] - wanted).max() < 0.51
-    assert blended(crops, targets, person, 0, rng)[0] is crops
-
-
 def test_validation_of_a_perfect_and_of_a_constant_network(task, monkeypatch):
     monkeypatch.setattr(task, "embed", lambda model: task.val_targets)
     figures = task.validate(task.model)
@@ -108,8 +90,6 @@ def test_developing_leaves_val_alone(people_faces, task):
     assert len(developing.train) + len(developing.val) == len(task.train)
     with pytest.raises(RecipeError, match="develop"):
         IdentityTask(recipe(people_faces, develop="yes"))
-    with pytest.raises(RecipeError, match="blend"):
-        IdentityTask(recipe(people_faces, blend=2))
 
 
 def test_too_few_photographs_are_an_error_not_a_hang(people_faces):
