@@ -17,7 +17,7 @@ from featflow.geometry.landmarks import box_of_landmarks, interocular, mirror_la
 from featflow.geometry.similarity import compose
 from featflow.geometry.warp import warp
 from featflow.nodes.au.tiny.node import CROP, aligned_points
-from featflow.nodes.au.tiny.units import SILENT, UNITS, units_from_shapes
+from featflow.nodes.au.tiny.units import SILENT, UNITS, teacher_units
 from featflow.nodes.landmark.tiny.node import LandmarkTiny
 from featflow.nodes.landmark.tiny.training import jitter
 from featflow.train.photometric import Rng, cover, degrade, relight
@@ -32,13 +32,6 @@ NOISE = 0.015
 
 SHAKE = 0.25
 """Part of the landmark node's crop jitter that crops get on top of their points' errors."""
-
-
-def teacher_units(faces: LabelledFaces) -> NDArray[np.float32]:
-    """Action units (N, 20) of photographs by their ``bs_*`` columns."""
-    names = [name for name in faces.table.columns if name.startswith("bs_")]
-    values = faces.table.select(names).to_numpy()
-    return units_from_shapes([n.removeprefix("bs_") for n in names], values).astype(np.float32)
 
 
 class UnitCrops:

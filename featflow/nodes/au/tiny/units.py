@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featflow.fex.schema import ACTION_UNITS
+
+if TYPE_CHECKING:
+    from featflow.datasets.labelled import LabelledFaces
 
 Floats = NDArray[np.floating[Any]]
 
@@ -94,6 +97,13 @@ def units_from_shapes(names: Sequence[str], values: Floats) -> NDArray[np.float6
         if parts:
             units[:, UNITS.index(unit)] = _REDUCE[rule.join](parts, axis=0)
     return units
+
+
+def teacher_units(faces: LabelledFaces) -> NDArray[np.float32]:
+    """Action units (N, 20) of photographs by the ``bs_*`` columns of their table."""
+    names = [name for name in faces.table.columns if name.startswith("bs_")]
+    values = faces.table.select(names).to_numpy()
+    return units_from_shapes([n.removeprefix("bs_") for n in names], values).astype(np.float32)
 
 
 def _without_side(name: str) -> str:
