@@ -68,9 +68,9 @@ class UnitCrops:
         points = self._points(rows, rng)
         shake = np.stack([soft_jitter(rng) for _ in rows])
         sample = self._cut(rows, points, compose(shake, self._matrices(points)))
-        for index in np.flatnonzero(rng.random(len(rows)) < 0.5):
-            sample["crop"][index] = sample["crop"][index, :, ::-1].copy()
-            sample["points"][index] = mirror_landmarks(sample["points"][index], 0.0)
+        turned = rng.random(len(rows)) < 0.5
+        sample["crop"][turned] = sample["crop"][turned, :, ::-1]
+        sample["points"][turned] = mirror_landmarks(sample["points"][turned], 0.0)
         for index, crop in enumerate(sample["crop"]):
             lit = degrade(relight(crop, rng), rng, smallest=24)
             sample["crop"][index] = cover(lit, rng) if rng.random() < 0.05 else lit

@@ -6,7 +6,7 @@ so a unit means the same in both. FACS: Ekman, Friesen and Hager 2002.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,7 +24,7 @@ Floats = NDArray[np.floating[Any]]
 UNITS: tuple[str, ...] = tuple(f"AU{number:02d}" for number in ACTION_UNITS)
 
 Reduce = Literal["mean", "max"]
-_REDUCE = MappingProxyType({"mean": np.mean, "max": np.max})
+_REDUCE: Mapping[Reduce, Callable[..., Any]] = MappingProxyType({"mean": np.mean, "max": np.max})
 
 
 @dataclass(frozen=True, slots=True)
