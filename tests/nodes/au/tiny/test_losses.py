@@ -8,6 +8,7 @@ from featflow.evaluation.agreement import ccc
 from featflow.nodes.au.tiny.losses import LEAST_VARIANCE, discord, unit_loss
 
 
+@settings(deadline=None)
 @given(st.floats(-4, 4), st.floats(0, 1), st.floats(0.02, 0.5))
 def test_cross_entropy_over_spread_is_the_formula(logit, truth, spread):
     p = 1 / (1 + np.exp(-logit))
@@ -34,7 +35,7 @@ def test_nothing_known_at_all_is_zero():
     assert unit_loss(torch.randn(3, 2), nothing, torch.ones(2)).item() == 0.0
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000))
 def test_discord_is_one_minus_concordance(seed):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featflow.datasets.labelled import LabelledFaces
@@ -66,6 +66,7 @@ def test_a_unit_without_a_shape_is_not_a_number():
     assert "AU11" not in RULES
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=4))
 def test_a_mirror_does_not_change_a_unit(values):
     names = ["mouthSmileLeft", "mouthSmileRight", "eyeBlinkLeft", "eyeBlinkRight"]
