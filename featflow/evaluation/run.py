@@ -11,6 +11,7 @@ from typing import Any
 import featflow
 from featflow.detector import Detector
 from featflow.evaluation import shared_faces
+from featflow.evaluation.action_units import action_units
 from featflow.evaluation.composed import detection_in_composed_scenes
 from featflow.evaluation.expressions import expression_figures
 from featflow.evaluation.gaze import gaze_on_faces
@@ -44,6 +45,7 @@ def evaluate_all(shared: Path, detector: Detector | None = None) -> dict[str, di
         },
         "landmark/tiny": described["landmark"],
         "pose/mlp": described["pose"],
+        "au/tiny": action_units(_with(detector, "au"), faces),
         "identity/tiny": verification_on_val(_with(detector, "identity"), faces),
         "gaze/tiny": gaze_on_faces(Detector(gaze="tiny", device=detector.device), faces),
         "mask/tiny": masks_on_faces(Detector(mask="tiny", device=detector.device), faces),

@@ -46,6 +46,7 @@ class FaceShapes:
         expression: (E, 68, 3) displacement at full activation.
         groups: for each expression a group; the left and right half of a movement share one.
         version: short description of where the shapes come from.
+        names: of the expressions; ``_L`` and ``_R`` end those of one side.
     """
 
     neutral: NDArray[np.float64]
@@ -54,6 +55,7 @@ class FaceShapes:
     expression: NDArray[np.float64]
     groups: NDArray[np.int64]
     version: str = "ict_face68, canonical_face_468"
+    names: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: str | Path) -> FaceShapes:
@@ -67,9 +69,8 @@ class FaceShapes:
                 )
         mesh = np.load(canonical)[MESH_POINTS].astype(np.float64)
         with np.load(shapes) as ict:
-            names = [
-                str(name).removesuffix("_L").removesuffix("_R") for name in ict["expression_names"]
-            ]
+            names = tuple(str(name) for name in ict["expression_names"])
+            movements = [name.removesuffix("_L").removesuffix("_R") for name in names]
             neutral = ict["neutral"].astype(np.float64)
             turn, shift = rigid(neutral, mesh, range(PARTS["jaw"].stop, 68))
             laid = neutral @ turn.T + shift
@@ -78,7 +79,8 @@ class FaceShapes:
                 mesh_offset=mesh - laid,
                 identity=ict["identity"].astype(np.float64) @ turn.T,
                 expression=ict["expression"].astype(np.float64) @ turn.T,
-                groups=np.unique(names, return_inverse=True)[1].astype(np.int64),
+                groups=np.unique(movements, return_inverse=True)[1].astype(np.int64),
+                names=names,
             )
 
 
