@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import featflow
 from featflow.detector import Detector
+from featflow.errors import OptionError
 from featflow.evaluation import shared_faces
 from featflow.evaluation.action_units import action_units
 from featflow.evaluation.composed import detection_in_composed_scenes
@@ -19,45 +20,68 @@ from featflow.evaluation.identity_faces import verification_on_val
 from featflow.evaluation.masks import masks_on_faces
 from featflow.files import write_atomically
 
+Figures = dict[str, Any]
+Measure = Callable[[Path], Figures]
 
-def evaluate_all(shared: Path, detector: Detector | None = None) -> dict[str, dict[str, Any]]:
-    """Figures of every embedded node.
+
+def evaluate_all(shared: Path, nodes: Sequence[str] = ()) -> dict[str, Figures]:
+    """Figures of embedded nodes, measured on the CPU.
 
     Args:
         shared: folder that holds ``faces/`` and ``media/groups/``.
-        detector: what to measure; the default detector on the CPU if None.
+        nodes: which, as ``kind/name``; all of :data:`MEASURES` if empty.
 
     Returns:
         Node id to its figures.
+
+    Raises:
+        OptionError: a node is not one of those that are measured.
     """
-    detector = detector or Detector(device="cpu")
-    faces, groups = shared / "faces", shared / "media" / "groups"
-    described = shared_faces.landmarks_and_pose(detector, faces)
+    unknown = sorted(set(nodes) - MEASURES.keys())
+    if unknown:
+        raise OptionError(f"no measures for {', '.join(unknown)}; there are: {', '.join(MEASURES)}")
+    return {node: MEASURES[node](shared) for node in nodes or MEASURES}
+
+
+def _detector(**slots: str | None) -> Detector:
+    return Detector(device="cpu", **slots)  # type: ignore[arg-type]
+
+
+def _face(shared: Path) -> Figures:
+    detector, faces = _detector(landmark=None, pose=None), shared / "faces"
     return {
-        "face/tiny": {
-            "ytf val, IoU 0.5": shared_faces.detection_on_portraits(detector, faces),
-            "scene val, IoU 0.5": shared_faces.detection_in_scenes(detector, faces),
-            "composed scenes, 1 to 30 faces of 16 to 200 px, IoU 0.5": (
-                detection_in_composed_scenes(detector, faces)
-            ),
-            "group photographs, IoU 0.4": shared_faces.detection_in_groups(detector, groups),
-            "no face": shared_faces.false_alarms(detector, faces),
-        },
-        "landmark/tiny": described["landmark"],
-        "pose/mlp": described["pose"],
-        "au/tiny": action_units(_with(detector, "au"), faces),
-        "identity/tiny": verification_on_val(_with(detector, "identity"), faces),
-        "gaze/tiny": gaze_on_faces(Detector(gaze="tiny", device=detector.device), faces),
-        "mask/tiny": masks_on_faces(Detector(mask="tiny", device=detector.device), faces),
-        "emotion/tiny": expression_figures(faces),
+        "ytf val, IoU 0.5": shared_faces.detection_on_portraits(detector, faces),
+        "scene val, IoU 0.5": shared_faces.detection_in_scenes(detector, faces),
+        "composed scenes, 1 to 30 faces of 16 to 200 px, IoU 0.5": (
+            detection_in_composed_scenes(detector, faces)
+        ),
+        "group photographs, IoU 0.4": shared_faces.detection_in_groups(
+            detector, shared / "media" / "groups"
+        ),
+        "no face": shared_faces.false_alarms(detector, faces),
     }
 
 
-def _with(detector: Detector, slot: str) -> Detector:
-    """The detector itself, or one with the embedded node in a slot that is empty."""
-    if slot in detector.nodes:
-        return detector
-    return Detector(pose=None, device=detector.device, **{slot: "tiny"})  # type: ignore[arg-type]
+def _points_and_pose(part: str) -> Measure:
+    def measure(shared: Path) -> Figures:
+        return dict(shared_faces.landmarks_and_pose(_detector(), shared / "faces")[part])
+
+    return measure
+
+
+MEASURES: Mapping[str, Measure] = {
+    "face/tiny": _face,
+    "landmark/tiny": _points_and_pose("landmark"),
+    "pose/mlp": _points_and_pose("pose"),
+    "au/tiny": lambda shared: action_units(_detector(au="tiny"), shared / "faces"),
+    "emotion/tiny": lambda shared: expression_figures(shared / "faces"),
+    "identity/tiny": lambda shared: verification_on_val(
+        _detector(pose=None, identity="tiny"), shared / "faces"
+    ),
+    "gaze/tiny": lambda shared: gaze_on_faces(_detector(gaze="tiny"), shared / "faces"),
+    "mask/tiny": lambda shared: masks_on_faces(_detector(mask="tiny"), shared / "faces"),
+}
+"""How each embedded node is measured on the ``val`` split."""
 
 
 def save_results(figures: Mapping[str, Mapping[str, Any]], catalogue: Path) -> None:
