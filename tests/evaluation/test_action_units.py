@@ -9,7 +9,6 @@ from featflow.datasets.frame import Frame
 from featflow.datasets.labelled import LabelledFaces
 from featflow.evaluation.action_units import by_unit, closed_eyes, smiles, summary
 from featflow.evaluation.shared_faces import matched_values
-from featflow.evaluation.slices import fairness_slices, is_grey
 from featflow.fex.build import fex_from_batches
 from featflow.flow.batch import Batch, FaceBatch, FrameBatch
 from featflow.nodes.au.tiny.units import SILENT, UNITS
@@ -89,35 +88,3 @@ def test_values_come_from_the_detection_on_the_labelled_face(tmp_path):
     found = matched_values(fex_from_batches(batch), faces, ["AU02", "AU01"])
     assert found[0].tolist() == [1.0, 0.0]
     assert np.isnan(found[1:]).all()
-
-
-def test_slices_part_the_faces(mini_faces, tmp_path):
-    table = LabelledFaces.open(mini_faces).table
-    count = len(table)
-    c, s = np.cos(np.radians(30)), np.sin(np.radians(30))
-    turned = np.arange(count) % 3 == 0
-    table = table.with_columns(
-        pl.Series("age", np.linspace(10, 80, count)),
-        pl.Series("male_prob", np.linspace(0, 1, count)),
-        R02=pl.Series(np.where(turned, -s, 0.0)),
-        R22=pl.Series(np.where(turned, c, 1.0)),
-    )
-    faces = LabelledFaces(LabelledFaces.open(mini_faces).root, table)
-    slices = fairness_slices(faces)
-    assert (slices["yaw over 20"] == turned).all()
-    assert slices["looks male"].sum() == count / 2
-    assert slices["source mux"].sum() + slices["source ytf"].sum() == count
-    for one, other in (("grey", "colour"), ("yaw under 20", "yaw over 20")):
-        assert (slices[one] != slices[other]).all()
-    ages = [rows for name, rows in slices.items() if name.startswith("apparent age")]
-    assert (np.sum(ages, 0) == 1).all()
-    assert slices["colour"].all()  # painted (10 i, 60, 200)
-
-
-def test_grey_is_without_colour():
-    rng = np.random.default_rng(0)
-    grey = rng.integers(0, 255, (20, 20, 1), np.uint8).repeat(3, 2)
-    assert is_grey(grey)
-    noisy = np.clip(grey.astype(int) + rng.integers(-1, 2, grey.shape), 0, 255).astype(np.uint8)
-    assert is_grey(noisy)
-    assert not is_grey(rng.integers(0, 255, (20, 20, 3), np.uint8))
