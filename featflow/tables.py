@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featflow.datasets.frame import Frame
-from featflow.errors import FeatflowError, OptionError, UnmetNeedsError
+from featflow.errors import FeatflowError, OptionError, SchemaError, UnmetNeedsError
 from featflow.fex.build import unreadable_reason
 from featflow.fex.io import read_fex, save_fex
+from featflow.fex.masks import KEY, Masks, pack_masks
 from featflow.fex.meta import new_meta
 from featflow.fex.table import Fex
 from featflow.fex.unpack import fields_of, set_fields
@@ -29,6 +30,7 @@ from featflow.geometry.landmarks import box_of_landmarks, five_points
 from featflow.identity.filters import has_face, mark_each
 from featflow.pictures import FrameIndex
 from featflow.runs import RunOptions, hides_progress
+from featflow.slots import centring
 
 if TYPE_CHECKING:
     from featflow.detector import Detector
@@ -175,12 +177,22 @@ class TableRun:
         fields = {name: _joined(batches, name) for name in made} if batches else {}
         marks = {name: fields.pop(name) for name in _MARKS if name in fields}
         fex = set_fields(self.source, fields, rows)
+        if "mask_matrix" in fields:
+            fex._masks = (self._masks(fields, rows), *fex._masks)
         if marks:
             fex = _marked(fex, rows, marks)
         fex = self._without_unreadable(fex, batches)
         fex.meta = self._meta()
         naming = self.detector.naming
         return fex if naming is None else naming(fex)
+
+    def _masks(self, fields: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> Masks:
+        """Masks of the faces; they come before those that the table had."""
+        absent = [name for name in KEY if name not in self.source]
+        if absent:
+            raise SchemaError(f"masks are kept by {', '.join(KEY)}; the table has no {absent}")
+        named = centring(self.detector.nodes["mask"])
+        return pack_masks(self.source.iloc[rows], fields["mask"], fields["mask_matrix"], named)
 
     def _without_unreadable(self, fex: Fex, batches: list[Batch]) -> Fex:
         """Rows of pictures that could not be read, marked or left out."""
@@ -213,6 +225,7 @@ class TableRun:
         ]
         return {
             **before,
+            **({"mask": now["mask"]} if "mask" in now else {}),
             "nodes": nodes,
             "weights": {k: v for k, v in weights.items() if k in nodes.values()},
             "provenance": [*before.get("provenance", []), step],

@@ -17,6 +17,7 @@ from featflow.fex import Fex, read_fex
 from featflow.flow.batch import Batch
 from featflow.flow.node import InputSpec, Node
 from featflow.geometry.crop import CropRule
+from featflow.nodes.mask.custom import CustomMask
 
 
 class Colour(Node):
@@ -304,6 +305,36 @@ def make_points() -> np.ndarray:
     from featflow.testing.face68 import FACE68_CM
 
     return FACE68_CM[:, :2] * [1.0, -1.0] + [30.0, 20.0]
+
+
+def test_masks_of_a_table_are_those_of_one_run(tmp_path: Path) -> None:
+    whole = Detector(device="cpu", pose=None, mask="hull").detect(
+        sample_photo(), progress_bar=False
+    )
+    points = Detector(device="cpu", pose=None).detect(sample_photo(), progress_bar=False)
+    fex = taker(mask="hull").detect_from(
+        points, progress_bar=False, save=tmp_path / "faces.parquet"
+    )
+    full = taker(mask=CustomMask(fill=True)).detect_from(fex, progress_bar=False)
+    stored, again = whole.stored_mask(0), read_fex(tmp_path / "faces.parquet").stored_mask(0)
+    assert stored is not None
+    assert again is not None
+    # Five points are those of the landmarks here, so the crop is nearly the same.
+    apart = np.abs(again.on_frame(600, 512).astype(int) - stored.on_frame(600, 512))
+    assert (apart > 128).mean() < 1e-3
+    assert again.pixels.mean() > 30
+    assert again.centring == stored.centring == "points5"
+    blank = full.stored_mask(0)
+    assert blank is not None
+    assert (blank.pixels == 255).all()
+    assert blank.centring == "face"
+    assert full.meta["nodes"]["mask"] == "mask/custom"
+    # A later pass without a mask node keeps them.
+    later = taker(pose="mlp").detect_from(fex, progress_bar=False).stored_mask(0)
+    assert later is not None
+    np.testing.assert_array_equal(later.pixels, again.pixels)
+    with pytest.raises(errors.SchemaError, match="masks are kept by input"):
+        taker(mask="hull").detect_from(fex.drop(columns=["FaceRectX"]), progress_bar=False)
 
 
 def test_a_table_without_faces(table: Fex) -> None:
