@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says nothing on a machine that other work keeps busy.
+settings.register_profile(
+    "featflow", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("featflow")
 
 
 @pytest.fixture(scope="session")
