@@ -155,7 +155,8 @@ class FittedNode(Node):
             "classes": head.classes,
             "about": self.about,
         }
-        tensors = {n: getattr(head, n) for n in ("mean", "scale", "weight", "offset")}
+        names = ("mean", "scale", "weight", "offset")
+        tensors = {name: np.ascontiguousarray(getattr(head, name)) for name in names}
         return save(tensors, {"featflow": json.dumps(notes, sort_keys=True)})
 
     def _card(self, content: bytes) -> str:

@@ -131,8 +131,9 @@ def _fit(features: Floats, targets: NDArray[Any], names: tuple[str, ...], penalt
     else:
         model = Ridge(alpha=penalty * features.shape[1] / 10).fit(scaled, targets)
         weight, offset = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
+    # In C's order: safetensors writes an array's bytes as if it were.
     mean, scale, weight, offset = (
-        np.asarray(value, np.float32) for value in (mean, scale, weight, offset)
+        np.ascontiguousarray(value, np.float32) for value in (mean, scale, weight, offset)
     )
     return Head(names, mean, scale, weight, offset, classes=targets.ndim == 1)
 

@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+from featflow.train.face_recipe import read_face_recipe
 from featflow.train.recipe import read_recipe
 
 PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 
-PAGE_OF_FACES = (Path(__file__).parents[2] / "docs" / "faces.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE_OF_FACES = (DOCS / "faces.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
@@ -21,6 +23,17 @@ def test_the_task_and_the_trainer(capsys):
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "3.0 -1.0"
     assert printed[-1] == "True"
+
+
+def test_face_models_and_teaching(capsys, tmp_path):
+    for name, printed in (("face-models", "1"), ("teach-a-node", "emotion/fitted")):
+        page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+        for block in re.findall(r"```python\n(.*?)```", page, re.S):
+            exec(block, {})
+        assert capsys.readouterr().out.strip() == printed
+        for block in re.findall(r"```toml\n(.*?)```", page, re.S):
+            (tmp_path / "faces.toml").write_text(block)
+            assert read_face_recipe(tmp_path / "faces.toml").losses.multipliers["eyes"] == 3.0
 
 
 def test_faces_from_a_table(capsys):

@@ -1,6 +1,7 @@
 """Teaching a node from a table: what it learns, and that it plugs in, saves and loads."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -128,6 +129,17 @@ def test_it_comes_back_from_a_folder(node, world, tmp_path):
     assert card.sha256 == node.weights_hash()
     assert card.metrics["accuracy"] == node.about["metrics"]["accuracy"]
     assert card.provides == ("emotions",)
+
+
+def test_heads_of_many_classes_come_back_whatever_their_order_in_memory(world, tmp_path):
+    fex, cache = world
+    four = fex.assign(mood=[("anger", "fear", HAPPY, SAD)[n % 4] for n in range(len(fex))])
+    told = fit_node("emotion", Fex(four, meta=fex.meta), "mood", base="landmark/tiny", cache=cache)
+    again = load_node(told.save(tmp_path / "four"))
+    assert np.array_equal(again.head.weight, told.head.weight)
+    told.head = replace(told.head, weight=np.asfortranarray(told.head.weight))
+    turned = load_node(told.save(tmp_path / "turned"))
+    assert np.array_equal(turned.head.weight, told.head.weight)
 
 
 def test_damage_and_other_trunks_are_named(node, tmp_path, monkeypatch):
