@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featflow.datasets.labelled import LabelledFaces
@@ -80,6 +80,7 @@ def test_people_are_numbered_by_name_and_lie_at_their_mean():
     np.testing.assert_allclose(centres[1], wanted / np.linalg.norm(wanted), atol=1e-6)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_person_seen_once_is_never_an_outlier(seed):
     rng = np.random.default_rng(seed)
