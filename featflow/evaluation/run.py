@@ -17,7 +17,6 @@ from featflow.evaluation.composed import detection_in_composed_scenes
 from featflow.evaluation.expressions import expression_figures
 from featflow.evaluation.gaze import gaze_on_faces
 from featflow.evaluation.identity_faces import verification_on_val
-from featflow.evaluation.masks import masks_on_faces
 from featflow.files import write_atomically
 
 Figures = dict[str, Any]
@@ -79,7 +78,6 @@ MEASURES: Mapping[str, Measure] = {
         _detector(pose=None, identity="tiny"), shared / "faces"
     ),
     "gaze/tiny": lambda shared: gaze_on_faces(_detector(gaze="tiny"), shared / "faces"),
-    "mask/tiny": lambda shared: masks_on_faces(_detector(mask="tiny"), shared / "faces"),
 }
 """How each embedded node is measured on the ``val`` split."""
 
