@@ -14,5 +14,5 @@ def test_the_page_on_masks() -> None:
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S):
         exec(block, space)
     assert space["stored"].centring == "points5"
-    assert space["stored"].pixels.shape == (96, 96)
+    assert space["stored"].pixels.shape == (128, 128)
     assert (space["folder"] / "faces.csv.masks.parquet").is_file()
