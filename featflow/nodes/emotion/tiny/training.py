@@ -17,7 +17,7 @@ from featflow.errors import TrainingError
 from featflow.evaluation.classes import Confusion, calibration_error
 from featflow.fex.schema import EMOTIONS
 from featflow.nodes._layers import channels_last
-from featflow.nodes.emotion.tiny.calibration import fit_calibration
+from featflow.nodes.emotion.tiny.calibration import fit_scale
 from featflow.nodes.emotion.tiny.faces import (
     NOTHING_SEEN,
     Expressions,
@@ -105,13 +105,12 @@ class EmotionTask:
     def finish(self, model: nn.Module) -> dict[str, float]:
         """Calibrate the last layer to the human labels of the people who were held out."""
         logits = logits_of(model, self.calibration).astype(np.float64)
-        scale, shifts = fit_calibration(logits, self.calibration_labels)
+        scale = fit_scale(logits, self.calibration_labels)
         classes = model.classes
         assert isinstance(classes, nn.Linear)  # noqa: S101 - for the type checker
         classes.weight.mul_(scale)
-        classes.bias.mul_(scale).add_(torch.from_numpy(shifts).float())
-        named = {f"calibration_shift_{k}": v for k, v in zip(EMOTIONS, shifts, strict=True)}
-        return {"calibration_scale": scale, **{k: float(v) for k, v in named.items()}}
+        classes.bias.mul_(scale)
+        return {"calibration_scale": scale}
 
 
 def take_trunk(model: nn.Module) -> None:
