@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from featflow.errors import TrainingError
+from featflow.nodes._weights import load_weights, weights_hash
 from featflow.train import checkpoint as states
 from featflow.train.average import State, copy_state
 from featflow.train.callbacks import Callback, Report
@@ -97,13 +98,21 @@ class NodeTrainer(Trainer):
             self.start_from(Path(self.recipe.start))
         return self.fit(min(optim.steps, optim.stop or optim.steps), resume=resume)
 
-    def start_from(self, folder: Path) -> None:
-        """Take weights, averages and moments of an earlier run, and begin at step 0.
+    def start_from(self, place: Path) -> None:
+        """Take what an earlier run left, and begin at step 0.
+
+        Args:
+            place: folder of its checkpoints, which hold weights, averages and moments, or a
+                ``.safetensors`` file of weights alone, such as a node ships.
 
         Raises:
             TrainingError: there is no checkpoint, or it belongs to another network.
+            WeightsError: the file of weights cannot be read, or belongs to another network.
         """
-        path = folder / states.NAME
+        if place.suffix == ".safetensors":
+            self._start_from_weights(place)
+            return
+        path = place / states.NAME
         if not path.is_file():
             raise TrainingError(
                 f"{path}: no such checkpoint; train the recipe that this one starts from first"
@@ -122,6 +131,12 @@ class NodeTrainer(Trainer):
         self.optimiser.scheduler.load_state_dict({"count": 0, "peaks": peaks})
         if self.optimiser.average is not None:
             self.optimiser.average.count = 0
+
+    def _start_from_weights(self, path: Path) -> None:
+        load_weights(self.model, path)
+        if self.optimiser.average is not None:
+            self.optimiser.average.weights = copy_state(self.model)
+        self.extra["earlier"] = {"weights": str(path), "sha256": weights_hash(path)}
 
     def _finish(self) -> dict[str, float]:
         """The task's last word on the averaged weights; checkpoints keep them as trained."""

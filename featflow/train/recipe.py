@@ -60,7 +60,8 @@ class Recipe:
         optim: how the weights are fitted.
         model: options of the network.
         data: options of the node's data.
-        start: folder of an earlier run whose averaged weights this one starts from, or empty.
+        start: folder of an earlier run that this one goes on from, or a ``.safetensors`` file of
+            its weights; empty to begin anew.
         path: the file that it was read from.
     """
 

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import threading
 import time
@@ -6,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from featflow.errors import TrainingError
+from featflow.errors import TrainingError, WeightsError
+from featflow.train.average import copy_state
 from featflow.train.feed import prefetch
 from featflow.train.loop import NodeTrainer, optimiser_of
 from featflow.train.optim import decay_groups
@@ -272,3 +275,24 @@ def test_starting_from_nothing_is_an_error(line, tmp_path):
     recipe, task = line(steps=5)
     with pytest.raises(TrainingError, match="no such checkpoint"):
         NodeTrainer(task, replace(recipe, start=str(tmp_path / "no")), tmp_path).run()
+
+
+def test_a_run_may_start_from_a_file_of_weights(line, tmp_path):
+    recipe, task = line(steps=1)
+    path = tmp_path / "weights.safetensors"
+    stored = {name: value + 3 for name, value in task.model.state_dict().items()}
+    save_file(stored, path)
+    trainer = NodeTrainer(task, recipe, tmp_path)
+    trainer.start_from(path)
+    assert same(copy_state(task.model), stored)
+    assert same(trainer.average, stored)
+    assert trainer.earlier["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert trainer.step == 0
+
+
+def test_starting_from_weights_of_another_network_is_an_error(line, tmp_path):
+    recipe, task = line(steps=5)
+    path = tmp_path / "weights.safetensors"
+    save_file({"other": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="of the network is missing"):
+        NodeTrainer(task, replace(recipe, start=str(path)), tmp_path).run()
