@@ -36,7 +36,8 @@ class Detector:
     """Finds faces and describes them.
 
     Every slot takes the name of a registered node (``featflow nodes`` lists them), a node of
-    your own, or None to leave it out; columns of a slot that is left out are absent.
+    your own, or None to leave it out; columns of a slot that is left out are absent, and it costs
+    nothing. All but masks are on; :meth:`only` takes those that you name.
 
     Example:
         >>> from featflow import Detector
@@ -91,10 +92,10 @@ class Detector:
         landmark: str | Node | type[Node] | None = "tiny",
         pose: str | Node | type[Node] | None = "mlp",
         mask: str | Node | type[Node] | None = None,
-        au: str | Node | type[Node] | None = None,
-        emotion: str | Node | type[Node] | None = None,
-        identity: str | Node | type[Node] | None = None,
-        gaze: str | Node | type[Node] | None = None,
+        au: str | Node | type[Node] | None = "tiny",
+        emotion: str | Node | type[Node] | None = "tiny",
+        identity: str | Node | type[Node] | None = "tiny",
+        gaze: str | Node | type[Node] | None = "tiny",
         *,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         extract: ExtractOptions | Mapping[str, Any] | None = None,
@@ -144,6 +145,20 @@ class Detector:
         self.device = resolve_device(device)
         self.compile = compile
         self.batch_sizes = batch_sizes(profile, self.nodes, self.device)
+
+    @classmethod
+    def only(cls, **arguments: Any) -> Detector:
+        """A detector of the slots that are named, and no others.
+
+        Example:
+            >>> from featflow import Detector
+            >>> Detector.only(face="tiny", landmark="tiny", device="cpu")
+            Detector(face=tiny, landmark=tiny, device=cpu)
+
+        Args:
+            arguments: those of :class:`Detector`; slots that are not among them are None.
+        """
+        return cls(**{**dict.fromkeys(SLOTS), **arguments})
 
     @classmethod
     def reference(

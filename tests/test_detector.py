@@ -60,7 +60,7 @@ class RedSquares(Node):
 
 
 def detector(**options) -> Detector:
-    return Detector(face=RedSquares(), landmark=None, pose=None, device="cpu", **options)
+    return Detector.only(face=RedSquares(), device="cpu", **options)
 
 
 def square(x=10, y=20, side=30, level=255, size=(100, 120)) -> np.ndarray:
@@ -179,7 +179,7 @@ def test_unknown_arguments_are_errors():
     with pytest.raises(errors.UnmetNeedsError, match="landmarks"):
         Detector(landmark=None, pose="mlp")
     with pytest.raises(errors.OptionError, match="no face node"):
-        Detector(face=None, landmark=None, pose=None).detect(square())
+        Detector.only().detect(square())
     with pytest.raises(errors.OptionError, match="device"):
         Detector(device="abacus")
     with pytest.raises(errors.OptionError, match="empty|no input"):

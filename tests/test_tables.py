@@ -66,7 +66,7 @@ class Sizes(Node):
 
 
 def taker(**nodes: Any) -> Detector:
-    return Detector(**{"face": None, "landmark": None, "pose": None, "device": "cpu", **nodes})
+    return Detector.only(**{"device": "cpu", **nodes})
 
 
 def painted(folder: Path, name: str, level: int, size: tuple[int, int] = (40, 60)) -> str:
@@ -156,8 +156,12 @@ def test_sizes_that_a_table_lacks_are_read_from_the_pictures(table: Fex) -> None
 
 def test_two_passes_equal_one(tmp_path: Path) -> None:
     inputs = [sample_photo(), str(sample_clip().path)]
-    whole = Detector(device="cpu").detect(inputs, skip_frames=7, progress_bar=False)
-    boxes = Detector(device="cpu", pose=None).detect(inputs, skip_frames=7, progress_bar=False)
+    whole = Detector.only(face="tiny", landmark="tiny", pose="mlp", device="cpu").detect(
+        inputs, skip_frames=7, progress_bar=False
+    )
+    boxes = Detector.only(face="tiny", landmark="tiny", device="cpu").detect(
+        inputs, skip_frames=7, progress_bar=False
+    )
     path = tmp_path / "boxes.parquet"
     boxes.save(path)
     fex = taker(pose="mlp").detect_from(path, progress_bar=False, save=tmp_path / "all.csv")
@@ -171,7 +175,7 @@ def test_two_passes_equal_one(tmp_path: Path) -> None:
 def test_frames_of_a_clip_are_those_of_the_first_pass() -> None:
     """Every seventh frame, rows in no order: what a node sees must be the frame of the row."""
     clip = str(sample_clip().path)
-    first = Detector(device="cpu", landmark=None, pose=None, emotion=Colour())
+    first = Detector.only(face="tiny", emotion=Colour(), device="cpu")
     whole = first.detect([clip, sample_photo()], skip_frames=7, progress_bar=False)
     mixed = whole.sample(frac=1, random_state=3)
     blank = mixed.drop(columns=list(whole.emotions.columns))
@@ -266,7 +270,7 @@ def test_a_frame_that_the_clip_does_not_have() -> None:
 
 def test_what_cannot_be_run_is_told(table: Fex, tmp_path: Path) -> None:
     with pytest.raises(errors.OptionError, match=r"face/tiny finds faces.*face=None"):
-        Detector(landmark=None, pose=None).detect_from(table)
+        Detector.only(face="tiny").detect_from(table)
     with pytest.raises(errors.UnmetNeedsError, match=r"needs 'landmarks'.*the table has box"):
         taker(pose="mlp").detect_from(table)
     with pytest.raises(errors.OptionError, match="detect_from"):
@@ -308,10 +312,12 @@ def make_points() -> np.ndarray:
 
 
 def test_masks_of_a_table_are_those_of_one_run(tmp_path: Path) -> None:
-    whole = Detector(device="cpu", pose=None, mask="hull").detect(
+    whole = Detector.only(face="tiny", landmark="tiny", mask="hull", device="cpu").detect(
         sample_photo(), progress_bar=False
     )
-    points = Detector(device="cpu", pose=None).detect(sample_photo(), progress_bar=False)
+    points = Detector.only(face="tiny", landmark="tiny", device="cpu").detect(
+        sample_photo(), progress_bar=False
+    )
     fex = taker(mask="hull").detect_from(
         points, progress_bar=False, save=tmp_path / "faces.parquet"
     )

@@ -28,7 +28,7 @@ def find_rig(image: Image, detector: Detector | None = None, source: str = "imag
 
     Args:
         image: (H, W, 4) BGRA uint8; what is transparent is seen as white.
-        detector: finds it; featflow's default detector if None.
+        detector: finds it; featflow's own nodes if None.
         source: what errors call the picture.
 
     Raises:
@@ -37,7 +37,9 @@ def find_rig(image: Image, detector: Detector | None = None, source: str = "imag
     if detector is None:
         from featflow.detector import Detector
 
-        detector = Detector(mode="sequential", device="cpu")
+        detector = Detector.only(
+            face="tiny", landmark="tiny", pose="mlp", mode="sequential", device="cpu"
+        )
     table: Any = detector.detect([_on_white(image)], progress_bar=False)
     faces = table[table["FaceScore"] > 0]
     if not len(faces):

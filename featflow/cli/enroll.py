@@ -39,8 +39,8 @@ def enroll(
 
     if save.suffix.lower() != ".parquet":
         raise OptionError(f"--save {save}: a gallery is saved as .parquet")
-    detector = Detector(
-        face, landmark, None, identity=identity, identity_method=None, device=device
+    detector = Detector.only(
+        face=face, landmark=landmark, identity=identity, identity_method=None, device=device
     )
     run = detector.run(photos_below(photos), RunOptions(on_error="row"))
     table = run.table(progress_bar=not quiet)

@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 Flags = Mapping[str, tuple[Any, Any]]
 """Name to type and ``typer.Option``."""
 
-DEFAULT_NODES = {"face": "tiny", "landmark": "tiny", "pose": "mlp"}
-"""Nodes that run where nothing is said; the other slots are empty."""
+DEFAULT_NODES = {
+    "face": "tiny",
+    "landmark": "tiny",
+    "pose": "mlp",
+    "au": "tiny",
+    "emotion": "tiny",
+    "identity": "tiny",
+    "gaze": "tiny",
+}
+"""Nodes that run where nothing is said, those of :class:`featflow.Detector`; masks are off."""
 
 SLOT_FLAGS: Flags = {
     slot: (

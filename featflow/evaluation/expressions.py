@@ -108,16 +108,7 @@ class GivenBox(Node):
 def expression_detector(node: str, face: str | Node = "tiny", **options: Any) -> Detector:
     """A detector that does what expressions need and no more; ``options`` are the node's."""
     given = {"emotion": options} if options else None
-    return Detector(
-        face,
-        pose=None,
-        au=None,
-        emotion=node,
-        identity=None,
-        gaze=None,
-        options=given,
-        device="cpu",
-    )
+    return Detector.only(face=face, landmark="tiny", emotion=node, options=given, device="cpu")
 
 
 def on_photographs(detector: Detector, faces: LabelledFaces) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from featflow.evaluation.composed import detection_in_composed_scenes
 from featflow.evaluation.expressions import expression_figures
 from featflow.evaluation.gaze import gaze_on_faces
 from featflow.evaluation.identity_faces import verification_on_val
+from featflow.evaluation.masks import masks_on_faces
 from featflow.files import write_atomically
 
 Figures = dict[str, Any]
@@ -42,12 +43,12 @@ def evaluate_all(shared: Path, nodes: Sequence[str] = ()) -> dict[str, Figures]:
     return {node: MEASURES[node](shared) for node in nodes or MEASURES}
 
 
-def _detector(**slots: str | None) -> Detector:
-    return Detector(device="cpu", **slots)  # type: ignore[arg-type]
+def _detector(**slots: str) -> Detector:
+    return Detector.only(**{"face": "tiny", "device": "cpu", **slots})
 
 
 def _face(shared: Path) -> Figures:
-    detector, faces = _detector(landmark=None, pose=None), shared / "faces"
+    detector, faces = _detector(), shared / "faces"
     return {
         "ytf val, IoU 0.5": shared_faces.detection_on_portraits(detector, faces),
         "scene val, IoU 0.5": shared_faces.detection_in_scenes(detector, faces),
@@ -63,7 +64,10 @@ def _face(shared: Path) -> Figures:
 
 def _points_and_pose(part: str) -> Measure:
     def measure(shared: Path) -> Figures:
-        return dict(shared_faces.landmarks_and_pose(_detector(), shared / "faces")[part])
+        found = shared_faces.landmarks_and_pose(
+            _detector(landmark="tiny", pose="mlp"), shared / "faces"
+        )
+        return dict(found[part])
 
     return measure
 
@@ -72,12 +76,17 @@ MEASURES: Mapping[str, Measure] = {
     "face/tiny": _face,
     "landmark/tiny": _points_and_pose("landmark"),
     "pose/mlp": _points_and_pose("pose"),
-    "au/tiny": lambda shared: action_units(_detector(au="tiny"), shared / "faces"),
+    "au/tiny": lambda shared: action_units(_detector(landmark="tiny", au="tiny"), shared / "faces"),
     "emotion/tiny": lambda shared: expression_figures(shared / "faces"),
     "identity/tiny": lambda shared: verification_on_val(
-        _detector(pose=None, identity="tiny"), shared / "faces"
+        _detector(landmark="tiny", identity="tiny"), shared / "faces"
     ),
-    "gaze/tiny": lambda shared: gaze_on_faces(_detector(gaze="tiny"), shared / "faces"),
+    "gaze/tiny": lambda shared: gaze_on_faces(
+        _detector(landmark="tiny", pose="mlp", gaze="tiny"), shared / "faces"
+    ),
+    "mask/tiny": lambda shared: masks_on_faces(
+        _detector(landmark="tiny", mask="tiny"), shared / "faces"
+    ),
 }
 """How each embedded node is measured on the ``val`` split."""
 

@@ -148,11 +148,10 @@ def _built(cls: type[Node], options: dict[str, Any]) -> Node:
 
 
 def _built_in() -> list[str]:
-    # A node that is not trained yet has no card, and is not offered.
     return [
         f"{folder.parent.name}/{folder.name}"
         for folder in _HERE.glob("[!_]*/[!_]*")
-        if (folder / "__init__.py").is_file() and (folder / CARD_NAME).is_file()
+        if (folder / "__init__.py").is_file()
     ]
 
 

@@ -117,7 +117,7 @@ def rotations(photos: list[Photo]) -> None:
     angles = (0, 90, 135, 180)
     print(f"\n{'faces found, of 1':22s}" + "".join(f"{angle:>7d}" for angle in angles))
     for name, extract in makes.items():
-        detector = Detector(landmark=None, pose=None, device="cpu", extract=extract)
+        detector = Detector.only(face="tiny", device="cpu", extract=extract)
         cells = [
             found_share(detector, [turned(photo, a, True) for photo in photos]) for a in angles
         ]

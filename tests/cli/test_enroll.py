@@ -50,7 +50,7 @@ def test_enrolled_people_are_found_again(photos, tmp_path, capfd):
     assert people.meta["nodes"]["identity"] == "identity/tiny"
 
     table = tmp_path / "faces.csv"
-    command = ["detect", "sample:photo", "--identity", "tiny", "--quiet"]
+    command = ["detect", "sample:photo", "--quiet"]
     assert run([*command, "--people", str(saved), "--save", str(table)]) == 0
     found = read_fex(table)
     assert found["Identity"].tolist() == ["Grace Hopper"]
@@ -81,10 +81,10 @@ def test_a_photo_that_cannot_be_read_is_named_and_the_rest_enrolled(photos, tmp_
         (["enroll", "nowhere", "--save", "a.parquet"], 1, "nowhere"),
         (["enroll", ".", "--save", "a.csv"], 2, "a.csv"),
         (["enroll", "."], 2, "--save"),
-        (["detect", "x.jpg", "--people", "a.parquet"], 2, "identity"),
-        (["detect", "x.jpg", "--identity", "tiny", "--people", "none.parquet"], 1, "none.parquet"),
-        (["detect", "x.jpg", "--identity", "tiny", "--identity-method", "guess"], 2, "guess"),
-        (["detect", "x.jpg", "--identity", "tiny", "--identity-threshold", "2"], 2, "threshold"),
+        (["detect", "x.jpg", "--identity", "none", "--people", "a.parquet"], 2, "identity"),
+        (["detect", "x.jpg", "--people", "none.parquet"], 1, "none.parquet"),
+        (["detect", "x.jpg", "--identity-method", "guess"], 2, "guess"),
+        (["detect", "x.jpg", "--identity-threshold", "2"], 2, "threshold"),
     ],
 )
 def test_wrong_usage_is_said_before_any_work(arguments, code, named, tmp_path, monkeypatch, capfd):

@@ -114,7 +114,7 @@ class ByPlace(Node):
 
 
 def detector(face):
-    return Detector(face, Corners(), None, emotion=ByPlace(), device="cpu")
+    return Detector.only(face=face, landmark=Corners(), emotion=ByPlace(), device="cpu")
 
 
 def pictures(*tones):

@@ -89,4 +89,4 @@ def test_grey_allows_for_compression():
 
 def test_a_detector_without_an_identity_node_is_refused(tmp_path):
     with pytest.raises(OptionError, match="identity"):
-        identity_faces.verification_on_val(Detector(device="cpu"), tmp_path)
+        identity_faces.verification_on_val(Detector(identity=None, device="cpu"), tmp_path)

@@ -69,7 +69,7 @@ def test_pictures_in_another_folder_are_detected_from(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((50, 60, 3), np.uint8)).save(tmp_path / "pictures" / "a.png")
     path = written(tmp_path, {"a.png": [{"detected": [0, 0, 30, 30]}]})
     fex = read_boxes(path, tmp_path / "pictures")
-    taker = Detector(face=None, landmark=None, pose=None, device="cpu", extract={"min_size": 0.5})
+    taker = Detector.only(device="cpu", extract={"min_size": 0.5})
     done = taker.detect_from(fex, progress_bar=False)
     assert done["FaceShare"].tolist() == pytest.approx([0.6])
     assert done["Keep"].tolist() == [True]

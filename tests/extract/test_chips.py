@@ -229,7 +229,9 @@ def test_commands_there_and_back(tmp_path: Path, capfd: pytest.CaptureFixture[st
     from featflow.fex import read_fex
 
     table, out, again = tmp_path / "t.parquet", tmp_path / "out", tmp_path / "again.parquet"
-    Detector(pose=None, device="cpu").detect(sample_photo(), save=table, progress_bar=False)
+    Detector.only(face="tiny", landmark="tiny", device="cpu").detect(
+        sample_photo(), save=table, progress_bar=False
+    )
     assert run(["export-faces", str(table), str(out), "--size", "64"]) == 0
     assert run(["import-faces", str(out), "--save", str(again)]) == 0
     pd.testing.assert_frame_equal(pd.DataFrame(read_fex(again)), pd.DataFrame(read_fex(table)))

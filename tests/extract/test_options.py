@@ -70,8 +70,7 @@ def picture(wide: int, size: tuple[int, int] = (100, 100)) -> np.ndarray:
 
 
 def corner(**options: Any) -> Detector:
-    options = {"face": TopLeft(), "landmark": None, "pose": None, "device": "cpu", **options}
-    return Detector(**options)
+    return Detector.only(**{"face": TopLeft(), "device": "cpu", **options})
 
 
 def test_nothing_is_changed_where_nothing_is_asked() -> None:
@@ -83,8 +82,9 @@ def test_nothing_is_changed_where_nothing_is_asked() -> None:
 
 
 def test_wrappers_stand_where_the_options_say() -> None:
-    detector = Detector(
-        extract={"rotate": "90,45", "normalise": "clahe", "refeed": 3, "realign": True}
+    spine = {"face": "tiny", "landmark": "tiny", "pose": "mlp"}
+    detector = Detector.only(
+        **spine, extract={"rotate": "90,45", "normalise": "clahe", "refeed": 3, "realign": True}
     )
     face, landmark = detector.nodes["face"], detector.nodes["landmark"]
     assert isinstance(face, RotationSearch)
@@ -100,7 +100,7 @@ def test_wrappers_stand_where_the_options_say() -> None:
         "landmark": "landmark/tiny+clahe+refeed+realign",
         "pose": "pose/mlp",
     }
-    plain = Detector().meta()["weights"]
+    plain = Detector.only(**spine).meta()["weights"]
     assert sorted(detector.meta()["weights"].values()) == sorted(plain.values())
 
 
@@ -298,9 +298,7 @@ def test_reference_photos_with_none_one_and_several_faces(tmp_path: Any) -> None
     photo("Nobody.png")
     (tmp_path / "Cleo").mkdir()
     photo("Cleo/holiday.png", 33)
-    detector = Detector(
-        face=TwoHalves(), landmark=None, pose=None, identity=Compass(), device="cpu"
-    )
+    detector = Detector.only(face=TwoHalves(), identity=Compass(), device="cpu")
     one = gallery_of(detector, tmp_path)
     assert one.names == ("Ada", "Ada", "Cleo")
     assert {name.rsplit("/", 1)[1]: why for name, why in one.skipped.items()} == {

@@ -375,7 +375,7 @@ def frames():
         image[20 + i % 7:50 + i % 7, 10 + i:40 + i, 0] = 255
         yield image
 
-detector = Detector(face=Red(), landmark=None, pose=None, mask=Disc(), device="cpu")
+detector = Detector.only(face=Red(), mask=Disc(), device="cpu")
 fex = detector.detect(frames(), save={path!r}, resume={resume}, progress_bar=False, batch_size=5)
 y, x = np.mgrid[:90, :150] + 0.5
 for i in (0, 33, 59):

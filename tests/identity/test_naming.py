@@ -75,7 +75,7 @@ class Hue(Node):
 
 
 def detector(**options):
-    return Detector(Squares(), None, None, identity=Hue(), device="cpu", **options)
+    return Detector.only(face=Squares(), identity=Hue(), device="cpu", **options)
 
 
 def frame(*people, at=(4, 30, 56), shift=0):
@@ -140,7 +140,7 @@ def test_the_threshold_is_the_nodes_own_unless_given():
     fex = detector(identity_threshold=-1.0).detect(clip(), progress_bar=False)
     assert set(labels(fex)) == {"Person_1", None}
     assert fex.meta["provenance"][-1]["threshold"] == -1.0
-    assert Detector(Squares(), None, None, device="cpu").naming is None
+    assert Detector.only(face=Squares(), device="cpu").naming is None
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ def test_options_that_cannot_be_used(options, message):
 
 def test_people_without_an_identity_node_are_refused(enrolled):
     with pytest.raises(OptionError, match="identity_gallery, unwanted needs an identity node"):
-        Detector(Squares(), None, None, identity_gallery=enrolled, unwanted=enrolled, device="cpu")
+        Detector.only(face=Squares(), identity_gallery=enrolled, unwanted=enrolled, device="cpu")
     with pytest.raises(OptionError, match="identity_threshold"):
-        Detector(Squares(), None, None, identity_threshold=0.5, device="cpu")
+        Detector.only(face=Squares(), identity_threshold=0.5, device="cpu")
 
 
 def test_an_identity_node_without_embeddings_gives_no_labels():
@@ -287,7 +287,7 @@ def test_an_identity_node_without_embeddings_gives_no_labels():
         def post_process(self, batch, outputs):
             return {"hue": outputs}
 
-    fex = Detector(Squares(), None, None, identity=Nameless(), device="cpu").detect(
+    fex = Detector.only(face=Squares(), identity=Nameless(), device="cpu").detect(
         frame(ADA), progress_bar=False
     )
     assert "Identity" not in fex

@@ -15,11 +15,6 @@ from featflow.datasets.labelled import LabelledFaces
 from featflow.detector import Detector
 from featflow.evaluation.expressions import expression_detector, on_photographs, on_pictures
 from featflow.fex.schema import EMOTIONS
-from featflow.nodes.emotion.tiny.node import EmotionTiny
-
-pytestmark = pytest.mark.skipif(
-    not (EmotionTiny.folder() / "weights.safetensors").is_file(), reason="not trained yet"
-)
 
 HAPPY = EMOTIONS.index("happiness")
 

@@ -156,7 +156,7 @@ def test_damage_and_other_trunks_are_named(node, tmp_path, monkeypatch):
 
 
 def test_it_plugs_into_a_detector(node):
-    with Detector(emotion=node, pose=None) as detector:
+    with Detector.only(face="tiny", landmark="tiny", emotion=node) as detector:
         fex = detector.detect(sample_photo(), progress_bar=False)
     assert len(fex) == 1
     assert fex[HAPPY].iloc[0] + fex[SAD].iloc[0] == pytest.approx(1, abs=1e-5)

@@ -192,13 +192,13 @@ def test_without_a_compiler_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -
     from torch._inductor import config
 
     with config.patch({"cpp.cxx": (None, "/no/such/g++")}):
-        detector = Detector(face=None, landmark=None, pose="mlp", device="cpu", compile=True)
+        detector = Detector.only(pose="mlp", device="cpu", compile=True)
         with pytest.raises(CompileError, match=r"pose/mlp.*no C\+\+ compiler.*leave compile out"):
             detector.load()
 
 
 def test_a_detector_compiles_again_after_it_let_go(plainly: Any) -> None:
-    detector = Detector(face=None, landmark=None, pose="mlp", device="cpu", compile=True)
+    detector = Detector.only(pose="mlp", device="cpu", compile=True)
     node = detector.nodes["pose"]
     for _ in range(2):
         detector.load()

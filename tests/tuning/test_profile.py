@@ -197,10 +197,7 @@ def test_what_is_no_profile_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def detector(profile: Any, **options: Any) -> Detector:
-    return Detector(
-        face=Finder(), landmark=None, pose=None, gaze=Teller(), device="cpu", profile=profile,
-        **options,
-    )  # fmt: skip
+    return Detector.only(face=Finder(), gaze=Teller(), device="cpu", profile=profile, **options)
 
 
 def test_a_detector_really_uses_what_was_found(tmp_path: Path) -> None:
@@ -215,10 +212,9 @@ def test_a_detector_really_uses_what_was_found(tmp_path: Path) -> None:
     asked = detector(path)
     asked.detect(frames, batch_size=15, progress_bar=False)
     assert asked.nodes["face"].seen == [15]  # type: ignore[attr-defined]
-    later = Detector(
-        face=None, landmark=None, pose=None, gaze=Teller(), device="cpu",
-        profile=Profile("cpu", 2, {"gaze/teller": 4}),
-    )  # fmt: skip
+    later = Detector.only(
+        gaze=Teller(), device="cpu", profile=Profile("cpu", 2, {"gaze/teller": 4})
+    )
     later.detect_from(fex.assign(input="x"), progress_bar=False)
     assert later.nodes["gaze"].seen == [4, 4, 4, 3]  # type: ignore[attr-defined]
 
@@ -262,14 +258,17 @@ def test_the_command_prints_one_line_a_trial_saves_and_is_used(
     from featflow.cli.app import run
 
     path = tmp_path / "p.json"
+    slots = ("pose", "au", "emotion", "identity", "gaze")
+    off = [word for slot in slots for word in (f"--{slot}", "none")]
     flags = ["--seconds", "0.01", "--largest", "2", "--frame-size", "64x64", "--device", "cpu"]
-    assert run(["profile", "--pose", "none", *flags, "--save", str(path)]) == 0
+    flags += off
+    assert run(["profile", *flags, "--save", str(path)]) == 0
     out = capfd.readouterr().out
     trials = json.loads(path.read_text())["trials"]
     assert out.count("/s") == 3 * len(trials)
     assert out.count(">") == 1
-    photo = ["detect", "sample:photo", "--device", "cpu", "--pose", "none", "--quiet"]
+    photo = ["detect", "sample:photo", "--device", "cpu", *off, "--quiet"]
     assert run([*photo, "--profile", str(path)]) == 0
-    assert run(["detect", "sample:photo", "--device", "cpu", "--profile", str(path)]) == 2
+    assert run([*photo[:4], *off[2:], "--profile", str(path)]) == 2
     assert "pose/mlp" in capfd.readouterr().err
     assert run(["profile", "--frame-size", "wide"]) == 2

@@ -93,3 +93,13 @@ class ActionUnitNet(nn.Module):
         look = self.look(self.pixels(crop))
         more = self.join(torch.cat([look, features], 1))
         return shape + more * self.taught, shape
+
+
+def both_ways(model: nn.Module, crop: Tensor, points: Tensor) -> Tensor:
+    """Logits (N, 20) of faces seen as they are and in a mirror, averaged.
+
+    A face and its mirror image, with mirrored points, get the same units.
+    """
+    twice, _ = model(torch.cat([crop, crop.flip(-1)]), torch.cat([points, points]))
+    plain, other = twice.chunk(2)
+    return (plain + other) / 2

@@ -17,6 +17,7 @@ from featflow.geometry.centring import align51
 from featflow.geometry.crop import CropRule
 from featflow.geometry.similarity import apply
 from featflow.nodes._network import NetworkNode
+from featflow.nodes.au.tiny.network import ActionUnitNet, both_ways
 from featflow.nodes.au.tiny.units import UNITS
 
 CROP = CropRule(size=80, anchor="landmarks", expansion=1.3, shift_y=0.04)
@@ -50,8 +51,6 @@ class ActionUnitsTiny(NetworkNode):
 
     def build(self) -> nn.Module:
         """The network of the recipe."""
-        from featflow.nodes.au.tiny.network import ActionUnitNet
-
         return ActionUnitNet(CROP.size)
 
     def pre_process(self, batch: Batch) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -62,7 +61,7 @@ class ActionUnitsTiny(NetworkNode):
         """Units (N, 20), 0..1; NaN for crops that show nothing."""
         crops, points = inputs
         shown = SPEC.prepare(crops, self.device)
-        logits, _ = self.model(shown, torch.from_numpy(points).to(self.device))
+        logits = both_ways(self.model, shown, torch.from_numpy(points).to(self.device))
         units = logits.sigmoid().cpu().numpy()
         return np.where(blank(crops)[:, None], np.nan, units).astype(np.float32)
 

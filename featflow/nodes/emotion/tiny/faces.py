@@ -96,9 +96,7 @@ def find_landmarks(images: list[Image]) -> NDArray[np.float32]:
     from featflow.detector import Detector
     from featflow.runs import RunOptions
 
-    detector = Detector(
-        pose=None, au=None, emotion=None, identity=None, gaze=None, device="cpu", mode="sequential"
-    )
+    detector = Detector.only(face="tiny", landmark="tiny", device="cpu", mode="sequential")
     found = np.full((len(images), 68, 2), np.nan, np.float32)
     best = np.zeros(len(images))
     for batch in detector.run(images, RunOptions(batch_size=32)).batches():

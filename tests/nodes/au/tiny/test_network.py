@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from featflow.geometry.landmarks import mirror_landmarks
-from featflow.nodes.au.tiny.network import ActionUnitNet
+from featflow.nodes.au.tiny.network import ActionUnitNet, both_ways
 from featflow.nodes.au.tiny.units import SILENT, UNITS
 
 
@@ -16,6 +16,17 @@ def net():
 def faces(count, seed=0):
     draw = torch.manual_seed(seed)
     return torch.randn(count, 3, 32, 32, generator=draw), torch.randn(count, 68, 2, generator=draw)
+
+
+def test_a_face_and_its_mirror_image_have_the_same_units(net):
+    crop, points = faces(3)
+    mirrored = torch.from_numpy(mirror_landmarks(points.numpy(), 0.0).astype(np.float32))
+    with torch.inference_mode():
+        here, there = both_ways(net, crop, points), both_ways(net, crop.flip(-1), mirrored)
+        one, other = net(crop, points)[0], net(crop.flip(-1), mirrored)[0]
+    assert torch.allclose(here, there, rtol=0, atol=1e-5)
+    assert torch.allclose(here, (one + other) / 2, rtol=0, atol=1e-5)
+    assert not torch.allclose(one, other, rtol=0, atol=1e-4)
 
 
 def test_points_and_their_mirror_image_say_the_same(net):

@@ -138,7 +138,7 @@ def test_points_and_crop_are_placed_alike():
 
 @pytest.fixture(scope="module")
 def detector():
-    return Detector(au="tiny", device="cpu")
+    return Detector.only(face="tiny", landmark="tiny", au="tiny", device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -127,7 +127,7 @@ def test_predicted_landmarks_are_the_nodes_own(mini_faces: str) -> None:
     found = data.predicted_landmarks(faces, faces.read_all(), None)
     moved = data.predicted_landmarks(faces, faces.read_all(), np.random.default_rng(0))
     assert found.shape == moved.shape == (len(faces), 68, 2)
-    node = Detector(pose=None, device="cpu").nodes["landmark"]
+    node = Detector.only(face="tiny", landmark="tiny", device="cpu").nodes["landmark"]
     node.load("cpu")
     picture = faces.read(0)
     expected = data._landmarks(node, [picture], faces.boxes[:1], faces.points5[:1])  # type: ignore[arg-type]

@@ -162,7 +162,7 @@ def along(points: np.ndarray, first: int, last: int, iris: np.ndarray) -> np.nda
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector(gaze="tiny", device="cpu")
+    return Detector.only(face="tiny", landmark="tiny", pose="mlp", gaze="tiny", device="cpu")
 
 
 def test_a_mirrored_portrait_negates_yaw(detector: Detector) -> None:

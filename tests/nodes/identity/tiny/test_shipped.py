@@ -21,7 +21,7 @@ PORTRAIT_BOX = np.array([[204.0, 128.0], [349.0, 128.0], [349.0, 330.0], [204.0,
 
 @pytest.fixture(scope="module")
 def detector():
-    return Detector(pose=None, identity="tiny", device="cpu")
+    return Detector.only(face="tiny", landmark="tiny", identity="tiny", device="cpu")
 
 
 @pytest.fixture(scope="module")
