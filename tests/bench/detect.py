@@ -20,11 +20,14 @@ def main() -> None:
     arguments = parser.parse_args()
     clip = clips.one_face()
     print(f"{clip.name}, {THREADS} threads, median of {arguments.repeats} runs, ms a frame")
-    results = {b: in_own_process("detect", clip, b, arguments.repeats) for b in BATCHES}
-    _print_stages(results)
+    for nodes, told in (("spine", "face, landmarks and pose"), ("all", "everything")):
+        print(f"\n{told}, one face a frame")
+        _print_stages(
+            {b: in_own_process("detect", clip, b, arguments.repeats, nodes) for b in BATCHES}
+        )
     with tempfile.TemporaryDirectory() as folder:
         four = clips.four_faces(Path(folder))
-        print("\nthe same with four faces a frame")
+        print("\neverything, four faces a frame")
         _print_stages({8: in_own_process("detect", four, 8, arguments.repeats)})
     if arguments.long:
         with tempfile.TemporaryDirectory() as folder:

@@ -14,6 +14,9 @@ from tests.bench import clips
 
 THREADS = 2
 
+SPINE = {"face": "tiny", "landmark": "tiny", "pose": "mlp"}
+"""What every other node builds on."""
+
 
 def in_own_process(task: str, *arguments: object) -> dict[str, Any]:
     """Run one of this module's tasks in a fresh interpreter and return what it measured."""
@@ -27,15 +30,15 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def detect(path: str, batch: str, repeats: str) -> dict[str, Any]:
-    """Median seconds a frame over repeated runs on one clip, by stage."""
+def detect(path: str, batch: str, repeats: str, nodes: str = "all") -> dict[str, Any]:
+    """Median time a frame over repeated runs on one clip, by stage; nodes "all" or "spine"."""
     import torch
 
     from featflow import Detector
     from featflow.runs import RunOptions
 
     torch.set_num_threads(THREADS)
-    detector = Detector(device="cpu")
+    detector = Detector(device="cpu") if nodes == "all" else Detector.only(**SPINE, device="cpu")
     detector.detect(path, batch_size=int(batch), progress_bar=False)  # warm-up
     runs = []
     for _ in range(int(repeats)):

@@ -189,19 +189,29 @@ def mirrored_patch(image: NDArray[np.uint8], box: Floats) -> Patch:
     """
     height, width = image.shape[:2]
     longer = float(max(box[2] - box[0], box[3] - box[1]))
-    side = max(8, round(longer * CANVAS / FACE_SIDE))
+    side = max(8, 4 * round(longer * CANVAS / FACE_SIDE / 4))
     x0, y0 = (round(float(v)) for v in (box[:2] + box[2:]) / 2 - side / 2)
     left, top = max(x0, 0), max(y0, 0)
     right, bottom = min(x0 + side, width), min(y0 + side, height)
     square = np.zeros((side, side, 3), np.uint8)
     if right > left and bottom > top:
         square[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
-    how = cv2.INTER_AREA if side > CANVAS else cv2.INTER_LINEAR
-    patch = np.asarray(cv2.resize(square, (CANVAS, CANVAS), interpolation=how), np.uint8)
+    patch = _resized(square)
     zoom, corner = CANVAS / side, np.array([x0, y0], np.float64)
     there = (box - np.tile(corner, 2)) * zoom
     there[[0, 2]] = CANVAS - there[[2, 0]]
     return Patch(patch[:, ::-1], there, corner, zoom)
+
+
+def _resized(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A square at the size of the second look, averaged where it shrinks."""
+    while len(square) >= 2 * CANVAS:  # by two it is fast, by any other factor it is not
+        half = len(square) // 2
+        square = np.asarray(
+            cv2.resize(square, (half, half), interpolation=cv2.INTER_AREA), np.uint8
+        )
+    how = cv2.INTER_AREA if len(square) > CANVAS else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(square, (CANVAS, CANVAS), interpolation=how), np.uint8)
 
 
 def _logit(p: Floats) -> Floats:
