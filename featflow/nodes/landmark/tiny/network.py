@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from featflow.geometry.landmarks import MIRROR_68
 from featflow.nodes._layers import ConvNorm, Residual
 
 N_POINTS = 68
@@ -47,8 +48,9 @@ class LandmarkNet(nn.Module):
         self.heat = nn.Conv2d(w8, N_POINTS, 1)
         self.confidence = nn.Sequential(nn.Linear(w16, 64), nn.ReLU(), nn.Linear(64, 1))
         cells = (torch.arange(size // 4, dtype=torch.float32) + 0.5) * 4
-        self.register_buffer("cells", cells, persistent=False)
-        self.cells: Tensor
+        y, x = torch.meshgrid(cells, cells, indexing="ij")
+        self.register_buffer("places", torch.stack([x, y]).flatten(1), persistent=False)
+        self.places: Tensor
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Crops (N, 3, size, size) to points (N, 68, 2) in crop pixels and logits (N,)."""
@@ -57,9 +59,21 @@ class LandmarkNet(nn.Module):
         c16 = self.stage16(c8)
         p8 = self.merge8(c8 + F.interpolate(self.side16(c16), scale_factor=2.0))
         p4 = self.merge4(c4 + F.interpolate(self.side8(p8), scale_factor=2.0))
-        heat = self.heat(p4).float()
-        columns = heat.flatten(2).softmax(-1).view_as(heat)
-        x_px = (columns.sum(2) * self.cells).sum(-1)
-        y_px = (columns.sum(3) * self.cells).sum(-1)
+        # Places before points: that is how channels-last memory lies, so nothing is copied.
+        heat = self.heat(p4).float().permute(0, 2, 3, 1).flatten(1, 2).softmax(1)
+        points = (self.places @ heat).transpose(1, 2)
         logit = self.confidence(c16.mean((2, 3))).squeeze(-1)
-        return torch.stack([x_px, y_px], -1), logit
+        return points, logit
+
+
+def both_ways(model: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
+    """Points and logits of crops seen as they are and in a mirror, averaged.
+
+    A face and its mirror image get mirrored points: what the network makes of one side alone
+    weighs half.
+    """
+    here, logit = model(crops)
+    mirrored, other = model(crops.flip(-1))
+    x, y = mirrored[:, torch.from_numpy(MIRROR_68.copy())].unbind(-1)
+    there = torch.stack([crops.shape[-1] - x, y], -1)
+    return (here + there) / 2, (logit + other) / 2

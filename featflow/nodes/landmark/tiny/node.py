@@ -48,7 +48,9 @@ class LandmarkTiny(NetworkNode):
 
     def process(self, inputs: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Points in crop pixels (N, 68, 2) and confidence 0..1 (N,)."""
-        points, logit = self.model(SPEC.prepare(inputs, self.device))
+        from featflow.nodes.landmark.tiny.network import both_ways
+
+        points, logit = both_ways(self.model, SPEC.prepare(inputs, self.device))
         return points.cpu(), logit.sigmoid().cpu()
 
     def post_process(

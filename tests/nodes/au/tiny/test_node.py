@@ -166,10 +166,7 @@ def test_a_mirrored_portrait_has_the_same_units(detector, portrait):
     here = detector.detect(portrait, progress_bar=False).aus[GIVEN].to_numpy(float)
     mirrored = np.ascontiguousarray(portrait[:, ::-1])
     there = detector.detect(mirrored, progress_bar=False).aus[GIVEN].to_numpy(float)
-    # Wanted .1; measured .19 (AU12), with the rest below .13: the card says so.
-    difference = np.abs(here - there)
-    assert difference.max() < 0.22
-    assert np.median(difference) < 0.02
+    assert np.abs(here - there).max() < 0.1
 
 
 def test_rows_do_not_depend_on_the_batch(detector, portrait):

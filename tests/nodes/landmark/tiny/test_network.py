@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from featflow.nodes.landmark.tiny.network import N_POINTS, LandmarkNet
+from featflow.geometry.landmarks import MIRROR_68
+from featflow.nodes.landmark.tiny.network import N_POINTS, LandmarkNet, both_ways
 
 
 def small():
@@ -60,4 +61,18 @@ def test_every_crop_is_answered_alone():
 
 
 def test_the_grid_of_cells_is_not_stored_with_the_weights():
-    assert "cells" not in small().state_dict()
+    assert "places" not in small().state_dict()
+
+
+def test_a_mirror_image_has_mirrored_points():
+    net = small()
+    x = torch.randn(3, 3, 112, 112, generator=torch.manual_seed(3))
+    with torch.no_grad():
+        here, logit = both_ways(net, x)
+        there, other = both_ways(net, x.flip(-1))
+        one, _ = net(x)
+    back = there[:, MIRROR_68.tolist()] * torch.tensor([-1.0, 1.0]) + torch.tensor([112.0, 0.0])
+    assert torch.allclose(here, back, atol=1e-3)
+    assert torch.allclose(logit, other, atol=1e-5)
+    assert not torch.allclose(one, here, atol=1e-2)
+
