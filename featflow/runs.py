@@ -298,6 +298,7 @@ class Run:
         with tqdm(total=self.source.n_frames_hint, unit="frame", disable=hidden) as bar:
             self._tick = bar.update
             yield from pieces
+            bar.total = bar.n  # a clip's header may promise frames that are not there
 
 
 def _cut(frames: list[Frame], position: int) -> Iterator[tuple[int, list[Frame]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from featflow.errors import FeatflowError, OptionError, OutputError
 from featflow.files import write_atomically
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from featflow.detector import Detector
     from featflow.fex.table import Fex
     from featflow.runs import RunOptions
@@ -180,24 +183,41 @@ def _say(quiet: bool, text: str) -> None:
 
 def _show(fex: Fex) -> None:
     """Print the columns that people look at first: a table on a terminal, else all rows as CSV."""
-    wanted = ["input", "frame", "time", *fex.faceboxes.columns]
-    wanted += [n for n in ("Pitch", "Roll", "Yaw", "Identity", "IdentityScore") if n in fex]
-    wanted = [name for name in wanted if name in fex]
+    places = ["input", "frame", "time", *fex.faceboxes.columns]
+    angles = ["Pitch", "Roll", "Yaw", "gaze_pitch", "gaze_yaw"]
+    wanted = [*places, *angles, *fex.emotions.columns, "Identity"]
     if not results.is_terminal:
-        typer.echo(fex[wanted].to_csv(index=False, float_format="%.6g"), nl=False)
+        known = [name for name in wanted if name in fex]
+        typer.echo(fex[known].to_csv(index=False, float_format="%.6g"), nl=False)
         return
-    table = Table(*wanted, box=None)
-    for row in fex[wanted].head(SHOWN_ROWS).itertuples(index=False):
+    first = fex.head(SHOWN_ROWS)
+    shown = first[[n for n in wanted if n in fex and n not in fex.emotions]]
+    if len(fex.emotions.columns):
+        shown = shown.assign(emotion=_strongest(first.emotions))
+    table = Table(*shown.columns, box=None)
+    for row in shown.itertuples(index=False):
         table.add_row(*(_short(value) for value in row))
     results.print(table)
     if len(fex) > SHOWN_ROWS:
         results.print(f"and {len(fex) - SHOWN_ROWS} rows more; --save FILE keeps all of them")
 
 
+def _strongest(emotions: pd.DataFrame) -> list[str]:
+    """The most likely emotion of each row with its probability; empty where there is none."""
+    known = emotions.dropna()
+    names = known.idxmax(axis=1) if len(known) else known.sum(axis=1)
+    return [
+        f"{names[row]} {known.at[row, names[row]]:.2f}" if row in known.index else ""
+        for row in emotions.index
+    ]
+
+
 def _short(value: Any) -> str:
     if isinstance(value, str):
         return Path(value).name
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.2f}"
+    return str(value)
 
 
 def _annotate(table: Fex | None, save: Path | None, folder: Path, quiet: bool) -> None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -113,7 +114,7 @@ def test_options_of_extraction_are_flags(tmp_path, capfd):
     fex = read_fex(save)
     share = fex["FaceShare"].iloc[0]
     assert 0.4 < share < 0.5
-    assert fex["FilterReason"].iloc[0].startswith(f"size {share:.4f} is below 0.9")
+    assert fex["FilterReason"].iloc[0].startswith(f"size {share:.4g} is below 0.9")
     assert fex.meta["nodes"]["landmark"] == "landmark/tiny+refeed+realign"
     wanted = {"rotate": "90", "refeed": 1, "realign": True, "min_size": 0.9}
     assert fex.meta["options"]["extract"] == wanted
@@ -195,3 +196,11 @@ def test_silent_when_not_a_terminal(tmp_path):
     assert process.returncode == 0
     assert out == ""
     assert "frame/s" not in err
+
+
+def test_the_strongest_emotion_of_each_row():
+    from featflow.cli.detect import _strongest
+
+    rows = pd.DataFrame({"anger": [0.2, np.nan, 0.9], "fear": [0.8, np.nan, 0.1]}, index=[4, 5, 6])
+    assert _strongest(rows) == ["fear 0.80", "", "anger 0.90"]
+    assert _strongest(rows.loc[[5]]) == [""]

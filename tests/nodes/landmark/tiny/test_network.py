@@ -75,4 +75,3 @@ def test_a_mirror_image_has_mirrored_points():
     assert torch.allclose(here, back, atol=1e-3)
     assert torch.allclose(logit, other, atol=1e-5)
     assert not torch.allclose(one, here, atol=1e-2)
-
