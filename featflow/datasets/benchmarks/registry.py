@@ -1,0 +1,242 @@
+"""The benchmarks that are known, and where each must lie; nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from featflow.datasets.benchmarks import (
+    action_units,
+    expressions,
+    gaze,
+    head_pose,
+    landmarks,
+    pairs,
+    wider_face,
+)
+from featflow.datasets.benchmarks.sets import AnySet
+from featflow.errors import InputError, MissingInputError, OptionError
+
+ROOT_VARIABLE = "FEATFLOW_DATA"
+"""Environment variable of the folder that holds data sets, each in a folder of its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A data set of the field that a user may have.
+
+    Attributes:
+        name: as in ``featflow evaluate --data``, and of its folder in the catalogue ``datasets/``.
+        title: what its authors call it.
+        kinds: kinds of nodes that are measured on it.
+        expected: patterns of files below its root that must be there; `` or `` between
+            those of which one is enough.
+        load: reads it from its root.
+    """
+
+    name: str
+    title: str
+    kinds: tuple[str, ...]
+    expected: tuple[str, ...]
+    load: Callable[[Path], AnySet]
+
+
+_ALL = (
+    Benchmark(
+        "disfa",
+        "DISFA",
+        ("au",),
+        ("ActionUnit_Labels/SN*/SN*_au*.txt", "Videos_LeftCamera/LeftVideoSN*_comp.avi"),
+        action_units.disfa,
+    ),
+    Benchmark(
+        "disfa_plus",
+        "DISFA+",
+        ("au",),
+        ("Labels/SN*/*/AU*.txt", "Images/SN*/*/*.jpg"),
+        action_units.disfa_plus,
+    ),
+    Benchmark(
+        "bp4d",
+        "BP4D",
+        ("au",),
+        (
+            "AUCoding/AU_OCC/*_T*.csv",
+            "[FM][0-9][0-9][0-9]/T[0-9]/*.jpg or */[FM][0-9][0-9][0-9]/T[0-9]/*.jpg",
+        ),
+        action_units.bp4d,
+    ),
+    Benchmark(
+        "affectnet",
+        "AffectNet",
+        ("emotion",),
+        (
+            "val_set/annotations/*_exp.npy or validation.csv or "
+            "Manually_Annotated_file_lists/validation.csv",
+            "val_set/images/*.jpg or Manually_Annotated_Images/*/*",
+        ),
+        expressions.affectnet,
+    ),
+    Benchmark(
+        "raf_db",
+        "RAF-DB",
+        ("emotion",),
+        (
+            "EmoLabel/list_patition_label.txt",
+            "Image/original/test_*.jpg or Image/aligned/test_*_aligned.jpg",
+        ),
+        expressions.raf_db,
+    ),
+    Benchmark(
+        "lfw",
+        "LFW",
+        ("identity",),
+        ("pairs.txt", "lfw/*/*.jpg or lfw-deepfunneled/*/*.jpg or lfw_funneled/*/*.jpg or */*.jpg"),
+        pairs.lfw,
+    ),
+    Benchmark(
+        "calfw",
+        "CALFW",
+        ("identity",),
+        (
+            "pairs_CALFW.txt",
+            "images&landmarks/images&landmarks/images/*.jpg or images&landmarks/images/*.jpg "
+            "or images/*.jpg or aligned images/*.jpg",
+        ),
+        pairs.calfw,
+    ),
+    Benchmark(
+        "cplfw",
+        "CPLFW",
+        ("identity",),
+        (
+            "pairs_CPLFW.txt",
+            "images&landmarks/images&landmarks/images/*.jpg or images&landmarks/images/*.jpg "
+            "or images/*.jpg or aligned images/*.jpg",
+        ),
+        pairs.cplfw,
+    ),
+    Benchmark(
+        "300w",
+        "300W",
+        ("landmark",),
+        (
+            "01_Indoor/*.pts or 02_Outdoor/*.pts or ibug/*.pts or helen/testset/*.pts "
+            "or lfpw/testset/*.pts",
+        ),
+        landmarks.three_hundred_w,
+    ),
+    Benchmark(
+        "wider_face",
+        "WIDER FACE",
+        ("face",),
+        (
+            "wider_face_split/wider_face_val_bbx_gt.txt or eval_tools/ground_truth/wider_*_val.mat "
+            "or ground_truth/wider_*_val.mat or wider_*_val.mat",
+            "WIDER_val/images/*/*.jpg",
+        ),
+        wider_face.wider_face,
+    ),
+    Benchmark(
+        "gaze360",
+        "Gaze360",
+        ("gaze",),
+        ("metadata.mat or test.txt", "imgs/*/head/*/*.jpg"),
+        gaze.gaze360,
+    ),
+    Benchmark(
+        "mpiifacegaze",
+        "MPIIFaceGaze",
+        ("gaze",),
+        ("p[0-9][0-9]/p[0-9][0-9].txt", "p[0-9][0-9]/day*/*.jpg"),
+        gaze.mpiifacegaze,
+    ),
+    Benchmark(
+        "columbia_gaze",
+        "Columbia Gaze",
+        ("gaze",),
+        ("**/*_2m_*P_*V_*H.jpg",),
+        gaze.columbia_gaze,
+    ),
+    Benchmark(
+        "biwi",
+        "BIWI Kinect Head Pose",
+        ("pose",),
+        (
+            "[0-9][0-9]/frame_*_pose.txt",
+            "[0-9][0-9]/frame_*_rgb.png",
+            "[0-9][0-9]/rgb.cal",
+        ),
+        head_pose.biwi,
+    ),
+    Benchmark(
+        "aflw2000",
+        "AFLW2000-3D",
+        ("landmark", "pose"),
+        ("image*.mat", "image*.jpg"),
+        head_pose.aflw2000,
+    ),
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({each.name: each for each in _ALL})
+"""Name to benchmark."""
+
+
+def benchmark(name: str) -> Benchmark:
+    """A benchmark by its name.
+
+    Raises:
+        OptionError: it is not known; the message lists those that are.
+    """
+    if name not in BENCHMARKS:
+        raise OptionError(f"no data set is called {name!r}; known: {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
+
+
+def load_benchmark(name: str, root: str | Path | None = None) -> AnySet:
+    """Read a benchmark from a folder of this machine.
+
+    Args:
+        name: one of :data:`BENCHMARKS`.
+        root: the set's folder; ``$FEATFLOW_DATA/<name>`` if None.
+
+    Raises:
+        OptionError: no such benchmark.
+        MissingInputError: the set is not there, or not as a whole; says what was looked for and
+            where the catalogue says how to get it.
+        InputError: a file is not what the set's authors publish.
+    """
+    found = benchmark(name)
+    folder = _folder(found, root)
+    missing = [each for each in found.expected if not _any(folder, each)]
+    if missing:
+        raise MissingInputError(
+            str(folder), f"does not hold {found.title}: no {'; no '.join(missing)}", _page(found)
+        )
+    loaded = found.load(folder)
+    if not len(loaded):
+        raise InputError(str(folder), f"holds no labelled picture of {found.title}", _page(found))
+    return loaded
+
+
+def _folder(found: Benchmark, root: str | Path | None) -> Path:
+    base = os.environ.get(ROOT_VARIABLE)
+    if root is None and not base:
+        raise MissingInputError(
+            found.title,
+            f"its folder is not known; name it (--root), or set {ROOT_VARIABLE} to the folder that "
+            f"holds {found.name}/ with {', '.join(found.expected)}",
+            _page(found),
+        )
+    return Path(root) if root is not None else Path(str(base)) / found.name
+
+
+def _any(folder: Path, patterns: str) -> bool:
+    return any(next(folder.glob(each), None) is not None for each in patterns.split(" or "))
+
+
+def _page(found: Benchmark) -> str:
+    return f"datasets/{found.name}/README.md says how to get it; featflow does not download it"
