@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from featflow.fex.schema import IDENTITY_EMBEDDING
 from featflow.geometry.boxes import from_xywh, iou
 
 Floats = NDArray[np.floating[Any]]
-Key = tuple[str, int]
 
 LEAST_OVERLAP = 0.3
 """Overlap from which a detection is the face in a box; boxes of sets differ in what they hold."""
@@ -39,7 +38,7 @@ def seen_values(detector: Detector, data: FaceSet, columns: Sequence[str]) -> ND
     boxes = from_xywh(table[_BOX].to_numpy(float))
     scores = table["FaceScore"].to_numpy(float)
     values = table.reindex(columns=list(columns)).to_numpy(float)
-    rows: Mapping[Any, NDArray[np.intp]] = table.groupby(["input", "frame"], sort=False).indices
+    rows = _rows_of(table, ["input", "frame"])
     found = np.full((len(data), len(columns)), np.nan)
     for face, (path, frame) in enumerate(zip(data.inputs, data.frames.tolist(), strict=True)):
         here = rows.get((str(path), frame))
@@ -47,6 +46,12 @@ def seen_values(detector: Detector, data: FaceSet, columns: Sequence[str]) -> ND
         if here is not None and at is not None:
             found[face] = values[here[at]]
     return found
+
+
+def _rows_of(table: pd.DataFrame, by: str | list[str]) -> dict[Any, NDArray[np.intp]]:
+    """Positions of the rows of each picture."""
+    groups = table.groupby(by, sort=False).indices
+    return {key: np.asarray(rows, np.intp) for key, rows in groups.items()}
 
 
 def _labelled(boxes: Floats, scores: Floats, label: Floats) -> int | None:
@@ -71,7 +76,7 @@ def middle_embeddings(detector: Detector, inputs: Sequence[Path]) -> NDArray[np.
     x, y, width, height = table[_BOX].to_numpy(float).T
     frame = table[["FrameWidth", "FrameHeight"]].to_numpy(float)
     away = np.hypot(x + width / 2 - frame[:, 0] / 2, y + height / 2 - frame[:, 1] / 2)
-    rows = table.groupby("input", sort=False).indices
+    rows = _rows_of(table, "input")
     found = np.full((len(inputs), max(1, len(names))), np.nan, np.float32)
     for row, path in enumerate(inputs):
         here = rows.get(str(path))

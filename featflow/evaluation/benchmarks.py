@@ -115,7 +115,7 @@ def save_benchmark(
         if not folder.is_dir():
             raise MissingInputError(str(folder), "is no folder of the node catalogue")
         path = folder / "results.json"
-        results = json.loads(path.read_text()) if path.is_file() else {"node": node}
+        results: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"node": node}
         results.setdefault("benchmarks", {})[name] = found
         write_atomically(path, (json.dumps(results, indent=1) + "\n").encode())
         written.append(path)
