@@ -44,7 +44,7 @@ def test_enrolled_people_are_found_again(photos, tmp_path, capfd):
     said = capfd.readouterr()
     assert said.out == ""
     assert "Nobody.png: no face" in said.err
-    assert "2 people, 2 photos" in said.err
+    assert "2 people, 2 faces" in said.err
     people = ReferenceGallery.load(saved)
     assert people.people == ("Grace Hopper", "Grace")
     assert people.meta["nodes"]["identity"] == "identity/tiny"
@@ -81,6 +81,7 @@ def test_a_photo_that_cannot_be_read_is_named_and_the_rest_enrolled(photos, tmp_
         (["enroll", "nowhere", "--save", "a.parquet"], 1, "nowhere"),
         (["enroll", ".", "--save", "a.csv"], 2, "a.csv"),
         (["enroll", "."], 2, "--save"),
+        (["enroll", ".", "--save", "a.parquet", "--several", "both"], 2, "'skip' or 'all'"),
         (["detect", "x.jpg", "--people", "a.parquet"], 2, "identity"),
         (["detect", "x.jpg", "--identity", "tiny", "--people", "none.parquet"], 1, "none.parquet"),
         (["detect", "x.jpg", "--identity", "tiny", "--identity-method", "guess"], 2, "guess"),
