@@ -35,13 +35,15 @@ def numbers_of(path: Path, words: Iterable[str], count: int | None = None) -> li
     """Numbers from words of a file.
 
     Raises:
-        InputError: a word is no number, or there are not ``count``.
+        InputError: a word is no finite number, or there are not ``count``.
     """
     found = list(words)
     try:
         values = [float(word) for word in found]
     except ValueError as error:
         raise InputError(str(path), f"expected numbers, got {' '.join(found)!r}") from error
+    if not np.isfinite(values).all():
+        raise InputError(str(path), f"expected finite numbers, got {' '.join(found)!r}")
     if count is not None and len(values) != count:
         raise InputError(str(path), f"expected {count} numbers in a row, got {len(values)}")
     return values

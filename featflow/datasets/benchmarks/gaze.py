@@ -16,6 +16,7 @@ from featflow.datasets.benchmarks.files import (
     present,
 )
 from featflow.datasets.benchmarks.sets import FaceSet, Floats, of_photographs
+from featflow.errors import InputError
 
 _TEST = 2
 """Number of Gaze360's test part."""
@@ -37,6 +38,19 @@ def angles_of(vectors: Floats) -> NDArray[np.float64]:
     return np.stack([pitch, yaw], -1)
 
 
+def _pointing(pictures: list[Path], vectors: Floats) -> NDArray[np.float64]:
+    """Unit vectors (N, 3) of directions of any length.
+
+    Raises:
+        InputError: one has no length, so it points nowhere.
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    nowhere = np.flatnonzero(~(lengths[:, 0] > 0))
+    if len(nowhere):
+        raise InputError(str(pictures[nowhere[0]]), "has a gaze of length 0, or none")
+    return np.asarray(vectors / lengths, np.float64)
+
+
 def gaze360(root: Path) -> FaceSet:
     """The test part of Gaze360: crops of heads, looking anywhere, also away from the camera.
 
@@ -46,7 +60,7 @@ def gaze360(root: Path) -> FaceSet:
     """
     listed = (root / "metadata.mat").is_file()
     pictures, vectors = _gaze360_metadata(root) if listed else _gaze360_list(root)
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = _pointing(pictures, vectors)
     away = np.degrees(np.arccos(np.clip(-vectors[:, 2], -1, 1)))
     return of_photographs(
         present(pictures),
@@ -92,7 +106,7 @@ def mpiifacegaze(root: Path) -> FaceSet:
             values = np.array(numbers_of(path, words[1:27], 26))
             pictures.append(path.parent / words[0])
             vectors.append(values[23:26] - values[20:23])
-    ours = np.array(vectors).reshape(-1, 3) * TO_OURS["camera"]
+    ours = _pointing(pictures, np.array(vectors).reshape(-1, 3)) * TO_OURS["camera"]
     return of_photographs(present(pictures), gaze=angles_of(ours))
 
 

@@ -18,7 +18,7 @@ from featflow.datasets.benchmarks import (
     wider_face,
 )
 from featflow.datasets.benchmarks.sets import AnySet
-from featflow.errors import InputError, MissingInputError, OptionError
+from featflow.errors import FeatflowError, InputError, MissingInputError, OptionError
 
 ROOT_VARIABLE = "FEATFLOW_DATA"
 """Environment variable of the folder that holds data sets, each in a folder of its name."""
@@ -216,7 +216,13 @@ def load_benchmark(name: str, root: str | Path | None = None) -> AnySet:
         raise MissingInputError(
             str(folder), f"does not hold {found.title}: no {'; no '.join(missing)}", _page(found)
         )
-    loaded = found.load(folder)
+    try:
+        loaded = found.load(folder)
+    except FeatflowError:
+        raise
+    except (IndexError, KeyError, ValueError, OverflowError) as error:
+        what = f"is not {found.title} as its authors publish it: {error}"
+        raise InputError(str(folder), what, _page(found)) from error
     if not len(loaded):
         raise InputError(str(folder), f"holds no labelled picture of {found.title}", _page(found))
     return loaded
