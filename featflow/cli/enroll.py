@@ -46,7 +46,15 @@ def enroll(
         raise OptionError(f"--save {save}: a gallery is saved as .parquet")
     each = check_several(several)
     detector = Detector(
-        face, landmark, None, identity=identity, identity_method=None, device=device
+        face,
+        landmark,
+        pose=None,
+        au=None,
+        emotion=None,
+        gaze=None,
+        identity=identity,
+        identity_method=None,
+        device=device,
     )
     run = detector.run(photos_below(photos), RunOptions(on_error="row"))
     table = run.table(progress_bar=not quiet)
