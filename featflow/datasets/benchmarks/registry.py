@@ -31,6 +31,7 @@ class Benchmark:
     Attributes:
         name: as in ``featflow evaluate --data``, and of its folder in the catalogue ``datasets/``.
         title: what its authors call it.
+        url: their page.
         kinds: kinds of nodes that are measured on it.
         expected: patterns of files below its root that must be there; `` or `` between
             those of which one is enough.
@@ -39,6 +40,7 @@ class Benchmark:
 
     name: str
     title: str
+    url: str
     kinds: tuple[str, ...]
     expected: tuple[str, ...]
     load: Callable[[Path], AnySet]
@@ -48,6 +50,7 @@ _ALL = (
     Benchmark(
         "disfa",
         "DISFA",
+        "http://mohammadmahoor.com/disfa/",
         ("au",),
         ("ActionUnit_Labels/SN*/SN*_au*.txt", "Videos_LeftCamera/LeftVideoSN*_comp.avi"),
         action_units.disfa,
@@ -55,6 +58,7 @@ _ALL = (
     Benchmark(
         "disfa_plus",
         "DISFA+",
+        "http://mohammadmahoor.com/disfa/",
         ("au",),
         ("Labels/SN*/*/AU*.txt", "Images/SN*/*/*.jpg"),
         action_units.disfa_plus,
@@ -62,6 +66,7 @@ _ALL = (
     Benchmark(
         "bp4d",
         "BP4D",
+        "http://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
         ("au",),
         (
             "AUCoding/AU_OCC/*_T*.csv",
@@ -72,6 +77,7 @@ _ALL = (
     Benchmark(
         "affectnet",
         "AffectNet",
+        "http://mohammadmahoor.com/affectnet/",
         ("emotion",),
         (
             "val_set/annotations/*_exp.npy or validation.csv or "
@@ -83,6 +89,7 @@ _ALL = (
     Benchmark(
         "raf_db",
         "RAF-DB",
+        "http://www.whdeng.cn/RAF/model1.html",
         ("emotion",),
         (
             "EmoLabel/list_patition_label.txt",
@@ -93,6 +100,7 @@ _ALL = (
     Benchmark(
         "lfw",
         "LFW",
+        "http://vis-www.cs.umass.edu/lfw/",
         ("identity",),
         ("pairs.txt", "lfw/*/*.jpg or lfw-deepfunneled/*/*.jpg or lfw_funneled/*/*.jpg or */*.jpg"),
         pairs.lfw,
@@ -100,6 +108,7 @@ _ALL = (
     Benchmark(
         "calfw",
         "CALFW",
+        "http://whdeng.cn/CALFW/",
         ("identity",),
         (
             "pairs_CALFW.txt",
@@ -111,6 +120,7 @@ _ALL = (
     Benchmark(
         "cplfw",
         "CPLFW",
+        "http://whdeng.cn/CPLFW/",
         ("identity",),
         (
             "pairs_CPLFW.txt",
@@ -122,6 +132,7 @@ _ALL = (
     Benchmark(
         "300w",
         "300W",
+        "https://ibug.doc.ic.ac.uk/resources/300-W/",
         ("landmark",),
         (
             "01_Indoor/*.pts or 02_Outdoor/*.pts or ibug/*.pts or helen/testset/*.pts "
@@ -132,6 +143,7 @@ _ALL = (
     Benchmark(
         "wider_face",
         "WIDER FACE",
+        "http://shuoyang1213.me/WIDERFACE/",
         ("face",),
         (
             "wider_face_split/wider_face_val_bbx_gt.txt or eval_tools/ground_truth/wider_*_val.mat "
@@ -143,6 +155,7 @@ _ALL = (
     Benchmark(
         "gaze360",
         "Gaze360",
+        "http://gaze360.csail.mit.edu",
         ("gaze",),
         ("metadata.mat or test.txt", "imgs/*/head/*/*.jpg"),
         gaze.gaze360,
@@ -150,6 +163,7 @@ _ALL = (
     Benchmark(
         "mpiifacegaze",
         "MPIIFaceGaze",
+        "https://www.perceptualui.org/research/datasets/MPIIFaceGaze/",
         ("gaze",),
         ("p[0-9][0-9]/p[0-9][0-9].txt", "p[0-9][0-9]/day*/*.jpg"),
         gaze.mpiifacegaze,
@@ -157,6 +171,7 @@ _ALL = (
     Benchmark(
         "columbia_gaze",
         "Columbia Gaze",
+        "https://www.cs.columbia.edu/CAVE/databases/columbia_gaze/",
         ("gaze",),
         ("**/*_2m_*P_*V_*H.jpg",),
         gaze.columbia_gaze,
@@ -164,6 +179,7 @@ _ALL = (
     Benchmark(
         "biwi",
         "BIWI Kinect Head Pose",
+        "https://data.vision.ee.ethz.ch/cvl/gfanelli/head_pose/head_forest.html",
         ("pose",),
         (
             "[0-9][0-9]/frame_*_pose.txt",
@@ -175,6 +191,7 @@ _ALL = (
     Benchmark(
         "aflw2000",
         "AFLW2000-3D",
+        "http://www.cbsr.ia.ac.cn/users/xiangyuzhu/projects/3DDFA/main.htm",
         ("landmark", "pose"),
         ("image*.mat", "image*.jpg"),
         head_pose.aflw2000,
@@ -245,4 +262,5 @@ def _any(folder: Path, patterns: str) -> bool:
 
 
 def _page(found: Benchmark) -> str:
-    return f"datasets/{found.name}/README.md says how to get it; featflow does not download it"
+    page = f"datasets/{found.name}/README.md"
+    return f"{page} says how to get it from {found.url}; featflow does not download it"

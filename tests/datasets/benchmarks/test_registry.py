@@ -39,7 +39,8 @@ def test_the_manifest_says_what_the_loader_expects(name):
     assert manifest["pictures"] > 0
     assert manifest["licence"]
     assert manifest["splits"]
-    assert manifest["url"].startswith("http")
+    assert manifest["url"] == known.url
+    assert known.url.startswith("http")
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -68,6 +69,7 @@ def test_a_set_that_is_not_there_is_one_clear_error(name, tmp_path, monkeypatch)
         assert f"datasets/{name}/README.md" in text
         assert "does not download" in text
         assert known.title in text
+        assert known.url in text
         assert all(each in text for each in known.expected)
     monkeypatch.setenv(ROOT_VARIABLE, str(tmp_path))
     with pytest.raises(MissingInputError, match=re.escape(str(tmp_path / name))):
