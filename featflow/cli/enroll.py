@@ -42,19 +42,11 @@ def enroll(
     from featflow.identity.reference import check_several
     from featflow.runs import RunOptions
 
+    each = check_several(several)
     if save.suffix.lower() != ".parquet":
         raise OptionError(f"--save {save}: a gallery is saved as .parquet")
-    each = check_several(several)
     detector = Detector(
-        face,
-        landmark,
-        pose=None,
-        au=None,
-        emotion=None,
-        gaze=None,
-        identity=identity,
-        identity_method=None,
-        device=device,
+        face, landmark, None, identity=identity, identity_method=None, device=device
     )
     run = detector.run(photos_below(photos), RunOptions(on_error="row"))
     table = run.table(progress_bar=not quiet)
