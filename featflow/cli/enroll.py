@@ -24,19 +24,25 @@ def enroll(
     face: str = typer.Option("tiny", help="Face node."),
     landmark: str = typer.Option("tiny", help="Landmark node."),
     identity: str = typer.Option("tiny", help="Identity node; use the same to detect."),
+    several: str = typer.Option(
+        "skip", help="A photo with several faces is left out (skip), or gives all of them (all)."
+    ),
     device: str = typer.Option("auto", help="cpu, cuda, mps or auto."),
     quiet: bool = typer.Option(False, help="Only errors."),
 ) -> None:
     """Enroll people, for featflow detect --people, --wanted and --unwanted.
 
-    A photo that shows no face or several gives no reference and is named on stderr. Exit code 1
-    where a photo cannot be read.
+    A photo that shows no face or several gives no reference and is named on stderr; of people to
+    leave out one may want all faces of a photo (--several all). Exit code 1 where a photo cannot
+    be read.
     """
     from featflow.detector import Detector
     from featflow.identity import enroll as enrolled
     from featflow.identity import names_from_paths, photos_below
+    from featflow.identity.reference import check_several
     from featflow.runs import RunOptions
 
+    each = check_several(several)
     if save.suffix.lower() != ".parquet":
         raise OptionError(f"--save {save}: a gallery is saved as .parquet")
     detector = Detector.only(
@@ -45,7 +51,7 @@ def enroll(
     run = detector.run(photos_below(photos), RunOptions(on_error="row"))
     table = run.table(progress_bar=not quiet)
     readable = table[table["Keep"]]
-    people = enrolled(readable, names_from_paths(readable["input"].unique(), photos))
+    people = enrolled(readable, names_from_paths(readable["input"].unique(), photos), each)
     people.save(save)
     for photo, reason in people.skipped.items():
         errors.print(f"skipped {photo}: {reason}", style="yellow", markup=False)
@@ -53,7 +59,7 @@ def enroll(
         errors.print(f"featflow: {failure}", style="red", markup=False)
     if not quiet:
         errors.print(
-            f"{len(people.people)} people, {len(people)} photos, written to {save}", markup=False
+            f"{len(people.people)} people, {len(people)} faces, written to {save}", markup=False
         )
     if run.failures:
         raise typer.Exit(FAILED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,9 @@ from featflow.identity.vectors import (
     nearest,
     unit_rows,
 )
+
+Several = Literal["skip", "all"]
+"""What a photo with several faces gives: no reference, or all of its faces."""
 
 _PHOTO_NUMBER = re.compile(r"[\s_\-]*(\(\d+\)|\d+)$")
 
@@ -214,6 +217,7 @@ def _check_name(name: str) -> None:
 def enroll(
     table: pd.DataFrame,
     names: Mapping[str, str] | Callable[[str], str],
+    several: Several = "skip",
 ) -> ReferenceGallery:
     """Make a gallery from photos that show one person each.
 
@@ -224,31 +228,42 @@ def enroll(
         table: faces of the photos, with ``input`` and ``Identity_1..D``.
         names: name of the person for each value of ``input``, as a mapping or a function; see
             :func:`names_from_paths`.
+        several: ``"all"`` takes every face of a photo with several, under its one name: what one
+            wants of people to leave out, who may be a group.
 
     Raises:
         SchemaError: the table lacks ``input``.
         AbsentGroupError: the table has no embeddings.
         OptionError: an input has no name, or no photo gave a reference.
     """
+    check_several(several)
     if "input" not in table.columns:
         raise SchemaError("people are enrolled by photo, and the table has no 'input' column")
     vectors = embeddings_of(table)
     usable = unit_rows(vectors)[1]
     kept = table["Keep"].to_numpy(bool) if "Keep" in table else np.ones(len(table), bool)
     seen = kept & _boxed(table, usable)
-    rows, skipped = [], {}
+    rows: list[int] = []
+    skipped = {}
     codes, photos = pd.factorize(table["input"].astype(str))
     for code, photo in enumerate(photos):
         faces = np.flatnonzero((codes == code) & seen)
-        reason = _unfit(len(faces), bool(usable[faces].all()))
+        reason = _unfit(len(faces), bool(usable[faces].any()), several)
         if reason:
             skipped[str(photo)] = reason
         else:
-            rows.append(int(faces[0]))
+            rows += faces[usable[faces]].tolist()
     if not rows:
         raise OptionError(f"no photo shows one usable face, so nobody was enrolled: {skipped}")
     found = [_name_for(photo, names) for photo in table["input"].iloc[rows].astype(str)]
     return ReferenceGallery(found, vectors[rows], getattr(table, "meta", None) or None, skipped)
+
+
+def check_several(several: str) -> Several:
+    """Raise :class:`OptionError` unless it is ``"skip"`` or ``"all"``."""
+    if several not in get_args(Several):
+        raise OptionError(f"several is 'skip' or 'all', got {several!r}")
+    return "all" if several == "all" else "skip"
 
 
 def _boxed(table: pd.DataFrame, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -258,9 +273,11 @@ def _boxed(table: pd.DataFrame, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(table["FaceScore"].to_numpy(np.float64, na_value=np.nan) > 0)
 
 
-def _unfit(faces: int, usable: bool) -> str:
-    if faces != 1:
-        return "no face" if not faces else f"{faces} faces"
+def _unfit(faces: int, usable: bool, several: Several) -> str:
+    if not faces:
+        return "no face"
+    if faces > 1 and several == "skip":
+        return f"{faces} faces"
     return "" if usable else "no usable identity vector"
 
 

@@ -44,7 +44,7 @@ def test_enrolled_people_are_found_again(photos, tmp_path, capfd):
     said = capfd.readouterr()
     assert said.out == ""
     assert "Nobody.png: no face" in said.err
-    assert "2 people, 2 photos" in said.err
+    assert "2 people, 2 faces" in said.err
     people = ReferenceGallery.load(saved)
     assert people.people == ("Grace Hopper", "Grace")
     assert people.meta["nodes"]["identity"] == "identity/tiny"
@@ -91,3 +91,10 @@ def test_wrong_usage_is_said_before_any_work(arguments, code, named, tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert run(arguments) == code
     assert named in capfd.readouterr().err
+
+
+def test_several_is_one_of_two_words(photos, tmp_path, capfd):
+    saved = tmp_path / "people.parquet"
+    assert run(["enroll", str(photos), "--save", str(saved), "--several", "both"]) == 2
+    assert "'skip' or 'all', got 'both'" in capfd.readouterr().err
+    assert not saved.exists()

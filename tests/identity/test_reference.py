@@ -89,6 +89,18 @@ def test_photos_with_no_face_or_several_are_skipped_with_the_reason(make):
     assert enroll(table, lambda photo: photo.split(".")[0]).names == ("one", "two")
 
 
+def test_every_face_of_a_photo_counts_where_that_is_asked_for(make):
+    sources = ["group.jpg", "group.jpg", "group.jpg", "none.jpg", "blur.jpg", "blur.jpg"]
+    vectors = [[1.0, 0], [NAN, 0], [0, 1], [NAN, NAN], [NAN, NAN], [NAN, NAN]]
+    table = make.table(vectors, [0] * 6, [BOX] * 6, source=sources, scores=[1, 1, 1, 0, 0.9, 1])
+    gallery = enroll(table, lambda photo: photo.split(".")[0], several="all")
+    assert gallery.names == ("group", "group")
+    np.testing.assert_array_equal(gallery.vectors, np.eye(2))
+    assert gallery.skipped == {"none.jpg": "no face", "blur.jpg": "no usable identity vector"}
+    with pytest.raises(OptionError, match="'skip' or 'all', got 'some'"):
+        enroll(table, str, several="some")
+
+
 def test_enrolling_nobody_or_a_photo_without_a_name_is_an_error(make):
     with pytest.raises(OptionError, match="b.jpg: no name"):
         enroll(photos(make), {"a.jpg": "Ada"})
