@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -204,11 +205,11 @@ def _show(fex: Fex) -> None:
 
 def _strongest(emotions: pd.DataFrame) -> list[str]:
     """The most likely emotion of each row with its probability; empty where there is none."""
-    known = emotions.dropna()
-    names = known.idxmax(axis=1) if len(known) else known.sum(axis=1)
+    names, values = list(emotions.columns), emotions.to_numpy(float)
+    best = np.nan_to_num(values).argmax(1)
     return [
-        f"{names[row]} {known.at[row, names[row]]:.2f}" if row in known.index else ""
-        for row in emotions.index
+        "" if np.isnan(row).any() else f"{names[at]} {row[at]:.2f}"
+        for row, at in zip(values, best, strict=True)
     ]
 
 

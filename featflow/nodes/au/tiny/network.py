@@ -100,5 +100,6 @@ def both_ways(model: nn.Module, crop: Tensor, points: Tensor) -> Tensor:
 
     A face and its mirror image, with mirrored points, get the same units.
     """
-    plain, other = model(crop, points)[0], model(crop.flip(-1), points)[0]
+    plain: Tensor = model(crop, points)[0]
+    other: Tensor = model(crop.flip(-1), points)[0]
     return (plain + other) / 2
