@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from featflow.datasets.labelled import LabelledFaces
@@ -14,8 +12,8 @@ from featflow.detector import Detector
 from featflow.errors import OptionError
 from featflow.evaluation.pairs import Rows, draw_pairs
 from featflow.evaluation.shared_faces import Figures, Floats, _by_input, _matching_row
+from featflow.evaluation.slices import fairness_slices
 from featflow.evaluation.verification import Roc, pair_similarity, verify
-from featflow.geometry.rotation import angles_from_rotation
 
 MOST_PAIRS = 10
 """Pairs of one person at most, so that those with many photographs do not decide alone."""
@@ -45,7 +43,7 @@ def verification_on_val(detector: Detector, root: Path) -> dict[str, Figures]:
     vectors = embeddings(detector, faces)
     names = faces.table["identity"].fill_null("").to_numpy()
     found = {"all": verification(names, vectors), "all pairs": verification(names, vectors, None)}
-    for name, chosen in slices(faces).items():
+    for name, chosen in fairness_slices(faces).items():
         within = np.where(chosen, names, "")
         if pairs_of_one_person(within, vectors) >= LEAST_PAIRS:
             found[name] = verification(within, vectors)
@@ -106,31 +104,3 @@ def _of_pairs(vectors: Floats, one: Rows, two: Rows, same: NDArray[np.bool_]) ->
         "true_accept_at_1_percent": Roc.of(scores, same).true_accept_at(FALSE_ACCEPT),
         "cosine_at_1_percent": float(np.quantile(scores[~same], 1 - FALSE_ACCEPT)),
     }
-
-
-def slices(faces: LabelledFaces) -> Mapping[str, NDArray[np.bool_]]:
-    """Parts of the photographs: source, colour, turn of the head, size, apparent age and sex."""
-    table = faces.table
-    yaw = np.degrees(np.abs(angles_from_rotation(faces.rotations)[:, 2]))
-    size = (faces.boxes[:, 2:] - faces.boxes[:, :2]).max(1)
-    grey = np.array([is_grey(faces.read(row)) for row in range(len(faces))], bool)
-    age, male = (table[name].cast(pl.Float64).to_numpy() for name in ("age", "male_prob"))
-    return {
-        "mux": (table["source"] == "mux").to_numpy(),
-        "ytf": (table["source"] == "ytf").to_numpy(),
-        "grey": grey,
-        "colour": ~grey,
-        "yaw under 20": yaw < 20,
-        "yaw over 20": yaw >= 20,
-        "face under 160 px": size < 160,
-        "face over 160 px": size >= 160,
-        "apparent age under 40": age < 40,
-        "apparent age over 40": age >= 40,
-        "looks male": male >= 0.5,
-        "looks female": male < 0.5,
-    }
-
-
-def is_grey(image: NDArray[np.uint8]) -> bool:
-    """Whether a picture (H, W, 3) has next to no colour."""
-    return bool(np.ptp(image.astype(np.int16), axis=2).mean() < 4)

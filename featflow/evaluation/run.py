@@ -59,6 +59,10 @@ def _face(shared: Path) -> Figures:
             detector, shared / "media" / "groups"
         ),
         "no face": shared_faces.false_alarms(detector, faces),
+        **{
+            f"labelled face found, {name}": found
+            for name, found in shared_faces.labelled_faces_found(detector, faces).items()
+        },
     }
 
 

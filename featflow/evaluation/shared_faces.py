@@ -15,6 +15,7 @@ from featflow.datasets.detection import CERTAIN, empty_files, scenes
 from featflow.datasets.labelled import LabelledFaces
 from featflow.detector import Detector
 from featflow.evaluation.detection import Hits, match_detections
+from featflow.evaluation.slices import fairness_slices
 from featflow.fex.table import Fex
 from featflow.geometry.boxes import iou
 from featflow.geometry.landmarks import interocular
@@ -55,6 +56,20 @@ def detection_on_portraits(detector: Detector, root: Path, source: str = "ytf") 
         found = detected_boxes(by_input[str(path)])
         hits.append(match_detections(found, known[:, :4], known[:, 4] >= CERTAIN, 0.5))
     return recall_and_precision(hits)
+
+
+def labelled_faces_found(detector: Detector, root: Path) -> dict[str, Figures]:
+    """Part of the ``val`` photographs whose labelled face is found (IoU 0.4), by slice."""
+    faces = LabelledFaces.open(root, "val")
+    paths = [root / "images" / file for file in faces.table["file"]]
+    found = matched_values(detector.detect(paths, progress_bar=False), faces, ["FaceScore"])
+    seen = np.isfinite(found[:, 0])
+    slices = {"all": np.ones(len(faces), bool), **fairness_slices(faces)}
+    return {
+        name: {"faces": float(rows.sum()), "recall": float(seen[rows].mean())}
+        for name, rows in slices.items()
+        if rows.any()
+    }
 
 
 def detection_in_scenes(detector: Detector, root: Path) -> Figures:
@@ -131,7 +146,7 @@ def landmarks_and_pose(detector: Detector, root: Path) -> dict[str, Any]:
         away = np.linalg.norm(points - faces.landmarks[row], axis=-1).mean()
         error[row] = away / interocular(faces.landmarks[row])
         pose[row] = match.poses.to_numpy(float)[0, :3] - truth_angles[row]
-    slices = _slices(faces, truth_angles)
+    slices = {"all": np.ones(len(faces), bool), **fairness_slices(faces)}
     return {
         "landmark": {name: _landmark_figures(error[keep]) for name, keep in slices.items()},
         "pose": {name: _pose_figures(pose[keep]) for name, keep in slices.items()},
@@ -156,18 +171,6 @@ def matched_values(fex: Fex, faces: LabelledFaces, columns: Sequence[str]) -> ND
         if match is not None:
             values[row] = match[list(columns)].to_numpy(float)[0]
     return values
-
-
-def _slices(faces: LabelledFaces, angles: Floats) -> dict[str, NDArray[np.bool_]]:
-    source = faces.table["source"].to_numpy()
-    yaw = np.degrees(np.abs(angles[:, 2]))
-    return {
-        "all": np.ones(len(faces), bool),
-        "mux": source == "mux",
-        "ytf": source == "ytf",
-        "yaw under 20": yaw < 20,
-        "yaw over 20": yaw >= 20,
-    }
 
 
 def _landmark_figures(error: Floats) -> Figures:

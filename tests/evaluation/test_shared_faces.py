@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 from featflow.datasets.frame import Frame
@@ -83,3 +85,31 @@ def test_results_go_beside_the_recipe_and_into_the_card(tmp_path, monkeypatch):
     saved = json.loads(results.read_text())
     assert saved["training"] == {"steps": 3}
     assert saved["evaluation"]["val set"]["recall"] == 0.98765
+
+
+def test_labelled_faces_that_are_found_are_counted_by_slice(tmp_path, monkeypatch):
+    names = ["a.png", "b.png", "c.png"]
+
+    class Photographs:
+        root = tmp_path
+        table = pl.DataFrame({"file": names})
+        boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10.0]])
+
+        def __len__(self):
+            return 3
+
+    class Finder:
+        def detect(self, paths, progress_bar):
+            found = [[[0, 0, 10, 9]], [[6, 6, 20, 20]], [[0, 0, 9, 10]]]
+            rows = [
+                table(box, [0.8]).assign(input=str(p)) for box, p in zip(found, paths, strict=True)
+            ]
+            return Fex(pd.concat(rows, ignore_index=True))
+
+    last = {"last": np.array([False, False, True]), "nobody": np.zeros(3, bool)}
+    monkeypatch.setattr(shared_faces.LabelledFaces, "open", lambda *_: Photographs())
+    monkeypatch.setattr(shared_faces, "fairness_slices", lambda _: last)
+    assert shared_faces.labelled_faces_found(Finder(), tmp_path) == {
+        "all": {"faces": 3.0, "recall": pytest.approx(2 / 3)},
+        "last": {"faces": 1.0, "recall": 1.0},
+    }
