@@ -184,16 +184,17 @@ def _say(quiet: bool, text: str) -> None:
 
 def _show(fex: Fex) -> None:
     """Print the columns that people look at first: a table on a terminal, else all rows as CSV."""
+    from featflow.fex.schema import EMOTIONS
+
     places = ["input", "frame", "time", *fex.faceboxes.columns]
     angles = ["Pitch", "Roll", "Yaw", "gaze_pitch", "gaze_yaw"]
-    wanted = [*places, *angles, *fex.emotions.columns, "Identity"]
+    known = [name for name in (*places, *angles, *EMOTIONS, "Identity") if name in fex]
     if not results.is_terminal:
-        known = [name for name in wanted if name in fex]
         typer.echo(fex[known].to_csv(index=False, float_format="%.6g"), nl=False)
         return
     first = fex.head(SHOWN_ROWS)
-    shown = first[[n for n in wanted if n in fex and n not in fex.emotions]]
-    if len(fex.emotions.columns):
+    shown = first[[name for name in known if name not in EMOTIONS]]
+    if EMOTIONS[0] in fex:
         shown = shown.assign(emotion=_strongest(first.emotions))
     table = Table(*shown.columns, box=None)
     for row in shown.itertuples(index=False):

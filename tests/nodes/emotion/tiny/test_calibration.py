@@ -35,5 +35,6 @@ def test_of_two_classes_it_is_the_slope_of_logistic_regression():
 
 def test_labels_that_are_always_right_give_a_finite_scale():
     logits = np.eye(4) * 3
-    assert fit_scale(logits, np.arange(4)) == pytest.approx(WIDEST, rel=0.1)
+    # The larger the better, until the cost is 0 to the last bit.
+    assert WIDEST / 2 < fit_scale(logits, np.arange(4)) <= WIDEST
     assert fit_scale(logits, (np.arange(4) + 1) % 4) == pytest.approx(1 / WIDEST, rel=0.1)
