@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import typer
 
 from featflow.cli.codes import FAILED, exits_cleanly
 from featflow.cli.console import errors
 from featflow.errors import OptionError
+
+if TYPE_CHECKING:
+    from featflow.identity.reference import Several
 
 
 def register(app: typer.Typer) -> None:
@@ -24,19 +28,23 @@ def enroll(
     face: str = typer.Option("tiny", help="Face node."),
     landmark: str = typer.Option("tiny", help="Landmark node."),
     identity: str = typer.Option("tiny", help="Identity node; use the same to detect."),
+    several: str = typer.Option("skip", help="Photos with several faces: skip, or all."),
     device: str = typer.Option("auto", help="cpu, cuda, mps or auto."),
     quiet: bool = typer.Option(False, help="Only errors."),
 ) -> None:
     """Enroll people, for featflow detect --people, --wanted and --unwanted.
 
-    A photo that shows no face or several gives no reference and is named on stderr. Exit code 1
-    where a photo cannot be read.
+    A photo that shows no face gives no reference and is named on stderr; so is one that shows
+    several, unless --several all takes each of them, as for people to leave out. Exit code 1 where
+    a photo cannot be read.
     """
     from featflow.detector import Detector
     from featflow.identity import enroll as enrolled
     from featflow.identity import names_from_paths, photos_below
     from featflow.runs import RunOptions
 
+    if several not in ("skip", "all"):
+        raise OptionError(f"--several is skip or all, got {several!r}")
     if save.suffix.lower() != ".parquet":
         raise OptionError(f"--save {save}: a gallery is saved as .parquet")
     detector = Detector(
@@ -45,7 +53,8 @@ def enroll(
     run = detector.run(photos_below(photos), RunOptions(on_error="row"))
     table = run.table(progress_bar=not quiet)
     readable = table[table["Keep"]]
-    people = enrolled(readable, names_from_paths(readable["input"].unique(), photos))
+    names = names_from_paths(readable["input"].unique(), photos)
+    people = enrolled(readable, names, cast("Several", several))
     people.save(save)
     for photo, reason in people.skipped.items():
         errors.print(f"skipped {photo}: {reason}", style="yellow", markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from featflow.datasets.sniff import looks_like_media
 from featflow.errors import MissingInputError, OptionError
 from featflow.extract.rules import Rule
 from featflow.identity.filters import check_apart
-from featflow.identity.reference import ReferenceGallery, enroll, names_from_paths
+from featflow.identity.reference import ReferenceGallery, Several, enroll, names_from_paths
 from featflow.identity.vectors import ROUNDING, check_threshold, nearest, unit_rows
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from featflow.flow.batch import Batch
 
 Floats = NDArray[np.floating[Any]]
-Several = Literal["skip", "all"]
 
 _CANNOT_COMPARE = "no identity vector to compare"
 
@@ -77,8 +76,6 @@ def gallery_of(
     """
     if "identity" not in detector.nodes:
         raise OptionError("people are told apart by an identity node; the detector has none")
-    if several not in ("skip", "all"):
-        raise OptionError(f"several is 'skip' or 'all', got {several!r}")
     root = Path(folder)
     found = sorted(str(path) for path in [*root.glob("*"), *root.glob("*/*")] if path.is_file())
     files = [path for path in found if looks_like_media(path)]
@@ -86,13 +83,7 @@ def gallery_of(
         raise MissingInputError(str(root), "holds no photo", "expected Ada/1.jpg or Ada_01.jpg")
     table = detector.detect(files, progress_bar=False, on_error="row")
     photos = table["input"].astype(str)
-    names = names_from_paths(photos.unique(), folder)
-    if several == "skip":
-        return enroll(table, names)
-    # Each face as a photo of its own: a photo that shows one person gives a reference.
-    number = table.groupby(photos.to_numpy()).cumcount().astype(str).to_numpy()
-    apart = table.assign(input=photos.to_numpy() + "#" + number)
-    return enroll(apart, lambda face: names[face.rsplit("#", 1)[0]])
+    return enroll(table, names_from_paths(photos.unique(), folder), several)
 
 
 def _rule(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from featflow.datasets.sniff import PHOTO_SUFFIXES
-from featflow.errors import MissingInputError, OptionError, SchemaError
+from featflow.errors import InputError, MissingInputError, OptionError, SchemaError
 from featflow.fex.io import read_fex, save_fex
 from featflow.fex.meta import new_meta
 from featflow.fex.schema import IDENTITY_EMBEDDING
@@ -27,6 +27,9 @@ from featflow.identity.vectors import (
     nearest,
     unit_rows,
 )
+
+Several = Literal["skip", "all"]
+"""What becomes of a reference photo that shows several faces."""
 
 _PHOTO_NUMBER = re.compile(r"[\s_\-]*(\(\d+\)|\d+)$")
 
@@ -195,9 +198,12 @@ class ReferenceGallery:
 
         Raises:
             MissingInputError: there is no such file.
-            InputError: the file is damaged.
+            InputError: the file is damaged, or is a folder of photos.
             SchemaError: the table has no names or no embeddings.
         """
+        if Path(path).is_dir():
+            hint = f"make a gallery of its photos: featflow enroll {path} --save people.parquet"
+            raise InputError(str(path), "is a folder, not a gallery", hint)
         fex = read_fex(path)
         if "Identity" not in fex.columns or fex["Identity"].isna().any():
             raise SchemaError(f"{path}: is not a gallery: a face has no name in 'Identity'")
@@ -214,37 +220,43 @@ def _check_name(name: str) -> None:
 def enroll(
     table: pd.DataFrame,
     names: Mapping[str, str] | Callable[[str], str],
+    several: Several = "skip",
 ) -> ReferenceGallery:
     """Make a gallery from photos that show one person each.
 
-    A photo with no face, with several, or whose face has no usable embedding gives no
-    reference and is named in ``skipped``; faces that a filter marked do not count.
+    A photo with no face, or whose face has no usable embedding, gives no reference and is named
+    in ``skipped``; faces that a filter marked do not count.
 
     Args:
         table: faces of the photos, with ``input`` and ``Identity_1..D``.
         names: name of the person for each value of ``input``, as a mapping or a function; see
             :func:`names_from_paths`.
+        several: a photo with several faces is left out (``"skip"``) or gives all of them
+            (``"all"``, which is what one wants of people to leave out).
 
     Raises:
         SchemaError: the table lacks ``input``.
         AbsentGroupError: the table has no embeddings.
         OptionError: an input has no name, or no photo gave a reference.
     """
+    if several not in get_args(Several):
+        raise OptionError(f"several is 'skip' or 'all', got {several!r}")
     if "input" not in table.columns:
         raise SchemaError("people are enrolled by photo, and the table has no 'input' column")
     vectors = embeddings_of(table)
     usable = unit_rows(vectors)[1]
     kept = table["Keep"].to_numpy(bool) if "Keep" in table else np.ones(len(table), bool)
     seen = kept & _boxed(table, usable)
-    rows, skipped = [], {}
+    rows: list[int] = []
+    skipped = {}
     codes, photos = pd.factorize(table["input"].astype(str))
     for code, photo in enumerate(photos):
         faces = np.flatnonzero((codes == code) & seen)
-        reason = _unfit(len(faces), bool(usable[faces].all()))
+        reason = _unfit(len(faces), bool(usable[faces].any()), several)
         if reason:
             skipped[str(photo)] = reason
         else:
-            rows.append(int(faces[0]))
+            rows.extend(faces[usable[faces]].tolist())
     if not rows:
         raise OptionError(f"no photo shows one usable face, so nobody was enrolled: {skipped}")
     found = [_name_for(photo, names) for photo in table["input"].iloc[rows].astype(str)]
@@ -258,9 +270,11 @@ def _boxed(table: pd.DataFrame, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(table["FaceScore"].to_numpy(np.float64, na_value=np.nan) > 0)
 
 
-def _unfit(faces: int, usable: bool) -> str:
-    if faces != 1:
-        return "no face" if not faces else f"{faces} faces"
+def _unfit(faces: int, usable: bool, several: Several) -> str:
+    if not faces:
+        return "no face"
+    if faces > 1 and several == "skip":
+        return f"{faces} faces"
     return "" if usable else "no usable identity vector"
 
 

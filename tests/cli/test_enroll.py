@@ -28,6 +28,12 @@ def photos(tmp_path):
     return root
 
 
+def test_several_is_skip_or_all(photos, tmp_path, capfd):
+    command = ["enroll", str(photos), "--save", str(tmp_path / "a.parquet"), "--several", "some"]
+    assert run(command) == 2
+    assert "--several is skip or all" in capfd.readouterr().err
+
+
 def test_photos_are_found_one_folder_deep(photos, tmp_path):
     names = [path.removeprefix(str(photos)) for path in photos_below(photos)]
     assert names == ["/Grace Hopper/1.png", "/Grace_02.jpg", "/Nobody.png"]
