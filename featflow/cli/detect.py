@@ -52,7 +52,7 @@ def detect(
         None, help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
     ),
     table: Path | None = typer.Option(
-        None, "--from", help="Take the faces of this table, in place of inputs and detection."
+        None, "--from", help="Take the faces of this table, or of a folder of exported faces."
     ),
     save: Path | None = typer.Option(None, help="Table: .csv, .parquet, .feather or .json."),
     annotate: Path | None = typer.Option(None, help="Folder for annotated pictures."),
@@ -75,7 +75,8 @@ def detect(
     Without --save the rows are printed with their first columns: in short on a terminal, as CSV
     into a pipe. With it, inputs that failed are listed in <save>.errors.json.
 
-    With --from only the nodes that you name run, on the faces that the table holds.
+    With --from only the nodes that you name run, on the faces that the table holds. A folder that
+    featflow export-faces wrote goes in place of a table; its pictures are looked at then.
     """
     from featflow.runs import OnError, RunOptions
 

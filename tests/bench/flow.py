@@ -25,11 +25,12 @@ from featflow.flow import Flow, Node
 from featflow.flow.batch import Batch, FaceBatch
 from featflow.tuning.measure import resident_bytes
 from tests.bench import clips
-from tests.bench.measure import in_own_process
+from tests.bench.measure import THREADS, in_own_process
 
 Mode = Literal["threads", "sequential"]
 MODES: tuple[Mode, ...] = ("sequential", "threads")
 FRAMES = 10_000
+BATCH = 8
 THIRD = 1 / 3
 
 
@@ -143,21 +144,26 @@ def _held() -> tuple[int, int]:
     return threading.active_count(), len(os.listdir("/proc/self/fd"))
 
 
-def detectors(repeats: int) -> None:
+def detectors(repeats: int, threads: int) -> None:
     """The default detector both ways, each run in a process of its own."""
+    print(f"torch uses {threads} threads; median of {repeats} runs, milliseconds a frame")
     with tempfile.TemporaryDirectory() as folder:
         plain = clips.one_face()
-        for name, clip in (("as it is", plain), ("larger", heavier(Path(folder), repeats))):
-            runs = {mode: in_own_process("modes", clip, mode, repeats) for mode in MODES}
-            print_modes(f"{plain.name} {name}", runs)
+        _print_modes(f"{plain.name} as it is", _both(plain, repeats, threads))
+        clip = heavier(Path(folder), threads)
+        _print_modes(f"{plain.name} as {clip.stem}", _both(clip, repeats, threads))
 
 
-def heavier(folder: Path, repeats: int) -> Path:
+def _both(clip: Path, repeats: int, threads: int) -> dict[Mode, dict[str, Any]]:
+    return {m: in_own_process("detect", clip, BATCH, repeats, m, threads) for m in MODES}
+
+
+def heavier(folder: Path, threads: int) -> Path:
     """The clip enlarged until decoding is about a third of the work in sequence."""
     best, distance = clips.one_face(), 1.0
     for scale in (2, 3, 4, 5, 6):
         clip = enlarged(folder, scale)
-        run = in_own_process("modes", clip, "sequential", min(repeats, 2))
+        run = in_own_process("detect", clip, BATCH, 1, "sequential", threads)
         part = run["stages"]["decode"] / run["ms"]
         if abs(part - THIRD) < distance:
             best, distance = clip, abs(part - THIRD)
@@ -179,8 +185,7 @@ def enlarged(folder: Path, scale: int) -> Path:
     return target
 
 
-def print_modes(title: str, runs: dict[Mode, dict[str, Any]]) -> None:
-    """Stages side by side, milliseconds a frame."""
+def _print_modes(title: str, runs: dict[Mode, dict[str, Any]]) -> None:
     print(f"\n{title}\n{'stage (busy time)':28s}" + "".join(f"{mode:>12s}" for mode in runs))
     for stage in next(iter(runs.values()))["stages"]:
         cells = [run["stages"].get(stage, 0.0) for run in runs.values()]
@@ -191,7 +196,10 @@ def print_modes(title: str, runs: dict[Mode, dict[str, Any]]) -> None:
     sequential, threads = (runs[mode] for mode in MODES)
     part = sequential["stages"]["decode"] / sequential["ms"]
     gain = sequential["ms"] / threads["ms"]
-    print(f"decoding is {part:.2f} of the sequential run; threads are {gain:.2f} times as fast")
+    print(
+        f"decoding is {part:.2f} of the sequential run; threads are {gain:.2f} times as fast",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -199,9 +207,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--detector", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=THREADS, help="threads of torch")
     arguments = parser.parse_args()
     if arguments.detector:
-        detectors(arguments.repeats)
+        detectors(arguments.repeats, arguments.threads)
     else:
         overhead()
         abandoned()

@@ -48,6 +48,7 @@ ROWS = {
     ],
     "row export": [
         "fex/test_unpack.py::test_unpacking_undoes_writing",
+        "fex/test_io.py::test_every_group_comes_back",
         "test_detector.py::test_saved_file_equals_the_returned_table",
     ],
     "handler: phases and contract": [
