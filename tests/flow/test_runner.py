@@ -542,6 +542,35 @@ def test_timings_tell_where_the_time_went(toys, mode):
     assert times["face/toy.process"] < 0.02
 
 
+def test_decoding_of_a_third_is_hidden_by_threads(toys):
+    """Waiting stands in for work, so that what else the machine does says little."""
+
+    class Waits(toys.Arithmetic):
+        def process(self, inputs):
+            time.sleep(0.016)
+            return super().process(inputs)
+
+    def source():
+        for at in range(24):
+            time.sleep(0.008)
+            yield [toys.frame(at, 1)]
+
+    def seconds(mode):
+        flow = Flow([toys.Detector(), Waits()], mode=mode, frame_batch=1, face_batch=1)
+        start = time.perf_counter()
+        list(flow.run(source()))
+        passed = time.perf_counter() - start
+        busy = flow.timings["decode"] + flow.timings["toy/a.process"]
+        return passed, busy / passed
+
+    for _ in range(3):  # one quiet moment is enough
+        (sequential, alone), (threads, overlap) = seconds("sequential"), seconds("threads")
+        if sequential / threads >= 1.3:
+            break
+    assert sequential / threads >= 1.3
+    assert alone <= 1.0 < overlap  # the table of stages shows why: they are busy at one time
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_networks_run_without_gradients_and_the_mode_is_left_alone(toys, mode):
     import torch
