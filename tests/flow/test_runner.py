@@ -565,7 +565,7 @@ def test_decoding_of_a_third_is_hidden_by_threads(toys):
 
     for _ in range(3):  # one quiet moment is enough
         (sequential, alone), (threads, overlap) = seconds("sequential"), seconds("threads")
-        if sequential / threads >= 1.3:
+        if sequential / threads >= 1.3 and overlap > 1.0:
             break
     assert sequential / threads >= 1.3
     assert alone <= 1.0 < overlap  # the table of stages shows why: they are busy at one time
