@@ -338,7 +338,9 @@ class Detector:
         again only where a node looks at them. See :class:`featflow.tables.TableRun`.
 
         Args:
-            table: faces, or a file that holds them.
+            table: faces, a file that holds them, or a folder of aligned faces that
+                :func:`featflow.extract.export_faces` wrote; then nodes see these, and the
+                pictures that they were cut from are not needed.
             batch_size: frames at a time; 8 where you do not say.
             on_error: a picture that cannot be read again ``"raise"``-s, or its rows are marked
                 and have nothing new (``"row"``), or are left out (``"skip"``).

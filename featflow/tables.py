@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from featflow.datasets.frame import Frame
 from featflow.errors import FeatflowError, OptionError, SchemaError, UnmetNeedsError
+from featflow.extract.chips import ChipIndex, read_faces
 from featflow.fex.build import unreadable_reason
 from featflow.fex.io import read_fex, save_fex
 from featflow.fex.masks import KEY, Masks, pack_masks
@@ -48,7 +49,9 @@ class TableRun:
 
     Args:
         detector: has no face node.
-        table: faces, or a file that holds them.
+        table: faces, a file that holds them, or a folder of aligned faces that
+            :func:`featflow.extract.export_faces` wrote; then nodes see these, and the pictures
+            that they were cut from are not needed.
         options: ``batch_size`` and ``on_error`` count; the rest is about detection.
         pictures: where inputs are now, if not where the table says: value of ``input`` to a
             path, an array or a list of frames.
@@ -76,13 +79,12 @@ class TableRun:
                 f"{', '.join(finders)} finds faces, but the table's rows are the faces; make the "
                 f"detector with face=None"
             )
-        path = isinstance(self.table_in, (str, Path))
-        self.source = read_fex(self.table_in) if path else Fex(self.table_in)  # type: ignore[arg-type]
+        self.source, aligned = self._read_source()
         self.rows = np.flatnonzero(has_face(self.source)).astype(np.int64)
         self.nodes = list(self.detector.nodes.values())
         self._given = self._given_fields() if self.nodes else {}
         self.flow = self._make_flow()
-        self.frames = FrameIndex.of(self.source, self.rows) if self.nodes else None
+        self.frames = self._find_frames(aligned) if self.nodes else None
 
     def table(self, save: str | Path | None = None, progress_bar: bool = True) -> Fex:
         """Run to the end and return the whole table, saved if asked."""
@@ -100,6 +102,31 @@ class TableRun:
             yield from finished
 
     # --- in -----------------------------------------------------------------------------
+
+    def _read_source(self) -> tuple[Fex, bool]:
+        """The table, and whether its rows lie in pictures of aligned faces."""
+        if not isinstance(self.table_in, (str, Path)):
+            return Fex(self.table_in), False
+        if not Path(self.table_in).is_dir():
+            return read_fex(self.table_in), False
+        if self.pictures:
+            raise OptionError("a folder of aligned faces has its pictures; leave pictures= out")
+        return read_faces(self.table_in), True
+
+    def _find_frames(self, aligned: bool) -> FrameIndex | ChipIndex:
+        if aligned and self._reads_pictures:
+            return ChipIndex([str(path) for path in self.source.index[self.rows]])
+        return FrameIndex.of(self.source, self.rows)
+
+    @property
+    def _reads_pictures(self) -> bool:
+        return any(node.needs_frames for node in self.nodes)
+
+    def _found_frames(self) -> Iterator[tuple[Frame, NDArray[np.int64]]]:
+        if isinstance(self.frames, ChipIndex):
+            return self.frames.read()
+        assert self.frames is not None  # noqa: S101 - for the type checker
+        return self.frames.read(self._reads_pictures, self.pictures)
 
     def _given_fields(self) -> dict[str, NDArray[Any]]:
         """What the nodes read of the faces, one row a face, as far as no node makes it."""
@@ -129,11 +156,9 @@ class TableRun:
 
     def _stream(self) -> Iterator[Batch]:
         """Frames with their faces, a batch at a time."""
-        assert self.frames is not None  # noqa: S101 - for the type checker
-        reads = any(node.needs_frames for node in self.nodes)
         frames: list[Frame] = []
         faces: list[NDArray[np.int64]] = []
-        for frame, members in self.frames.read(reads, self.pictures):
+        for frame, members in self._found_frames():
             if frame.error is not None:
                 self._fail(frame.error)
             frames.append(frame)

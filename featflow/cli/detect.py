@@ -56,7 +56,7 @@ def detect(
         None, help="Photos, clips, folders or patterns; sample:photo and sample:clip ship inside."
     ),
     table: Path | None = typer.Option(
-        None, "--from", help="Take the faces of this table, in place of inputs and detection."
+        None, "--from", help="Take the faces of this table, or of a folder of exported faces."
     ),
     save: Path | None = typer.Option(None, help="Table: .csv, .parquet, .feather or .json."),
     annotate: Path | None = typer.Option(None, help="Folder for annotated pictures."),
@@ -79,7 +79,8 @@ def detect(
     Without --save the rows are printed with their first columns: in short on a terminal, as CSV
     into a pipe. With it, inputs that failed are listed in <save>.errors.json.
 
-    With --from only the nodes that you name run, on the faces that the table holds.
+    With --from only the nodes that you name run, on the faces that the table holds. A folder that
+    featflow export-faces wrote goes in place of a table; its pictures are looked at then.
     """
     from featflow.runs import OnError, RunOptions
 
@@ -103,6 +104,8 @@ def detect(
         done = work.from_inputs([_sample(name) for name in inputs or []], save, resume)
     if annotate is not None:
         _annotate(done.table, save, annotate, quiet)
+    if not quiet:
+        _report_marks(done.table, save)
     _report_failures(done.failures, done.reports, save)
     if done.failures:
         raise typer.Exit(1)
@@ -249,6 +252,22 @@ def _free_name(folder: Path, stem: str, still: bool, taken: set[Path]) -> Path:
     target = next(name for name in names if name not in taken)
     taken.add(target)
     return target
+
+
+def _report_marks(table: Fex | None, save: Path | None) -> None:
+    """Say how many rows are marked, and for what."""
+    from featflow.fex import scan_fex
+    from featflow.identity import count_marks
+
+    if table is None:
+        names = ["Keep", "FilterReason"]
+        rows = scan_fex(str(save)).select(names).collect().to_pandas()
+    else:
+        rows = table
+    if "FilterReason" not in rows or rows["Keep"].all():
+        return
+    told = ", ".join(f"{reason} ({count})" for reason, count in count_marks(rows).items())
+    errors.print(f"{(~rows['Keep']).sum()} of {len(rows)} rows marked: {told}", markup=False)
 
 
 def _report_failures(failures: list[FeatflowError], reports: Any, save: Path | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,26 @@ class Chip:
     number: int
     matrix: NDArray[np.float64]
     centring: Centring
+
+    def frame(self) -> Frame:
+        """The picture as a frame of a flow, in which coordinates are those of the original.
+
+        Raises:
+            SchemaError: the row does not say how large the original frame was.
+        """
+        absent = [name for name in ("FrameHeight", "FrameWidth") if name not in self.row]
+        if absent:
+            raise SchemaError(f"the row of an aligned face needs {absent}, its frame's size")
+        cell = {n: self.row[n].iloc[0] for n in ("input", "frame", "time") if n in self.row}
+        height, width = (int(self.row[name].iloc[0]) for name in ("FrameHeight", "FrameWidth"))
+        return Frame(
+            self.image,
+            str(cell.get("input", "face")),
+            int(cell.get("frame", 0)),
+            float(cell.get("time", math.nan)),
+            (height, width),
+            cut=self.matrix,
+        )
 
     def crop(self, rule: CropRule) -> NDArray[np.uint8]:
         """The face by another rule, cut from this picture; black where it does not reach.
@@ -170,6 +190,25 @@ def read_faces(folder: str | Path) -> Fex:
     fex = Fex(pd.concat([chip.row for chip, _ in chips], ignore_index=True))
     fex.index = pd.Index([path for _, path in chips], name="picture")
     return fex
+
+
+@dataclass(frozen=True, slots=True)
+class ChipIndex:
+    """Pictures that :func:`export_faces` wrote, as the frames of their rows, one a row.
+
+    Attributes:
+        paths: picture of each row.
+    """
+
+    paths: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self) -> Iterator[tuple[Frame, NDArray[np.int64]]]:
+        """Each picture as a frame, with the row of its face."""
+        for row, path in enumerate(self.paths):
+            yield read_face(path).frame(), np.array([row], np.int64)
 
 
 def _made(folder: Path) -> Path:

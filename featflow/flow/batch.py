@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from featflow.datasets.frame import EMPTY_IMAGE, Frame
 from featflow.errors import FeatflowError, SchemaError
 from featflow.geometry.crop import CropRule
-from featflow.geometry.similarity import compose
+from featflow.geometry.similarity import compose, invert
 from featflow.geometry.warp import warp_faces
 
 Floats = NDArray[np.floating[Any]]
@@ -76,6 +76,8 @@ class FrameBatch:
         sizes_px: (F, 2) height and width of the originals.
         scales: (F,) working pixels per original pixel.
         errors: F reasons why a frame has no picture, or None.
+        cuts: F maps (2, 3) from original to working pixels, of pictures that show a part of their
+            original; None for whole frames, which ``scales`` describe.
     """
 
     images: list[NDArray[np.uint8]]
@@ -86,6 +88,11 @@ class FrameBatch:
     sizes_px: NDArray[np.int64]
     scales: NDArray[np.float64]
     errors: list[FeatflowError | None]
+    cuts: list[Floats | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not self.cuts:
+            self.cuts = [None] * len(self.images)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -110,6 +117,7 @@ class FrameBatch:
             sizes_px=np.array([f.size_px for f in frames], np.int64).reshape(-1, 2),
             scales=np.array([f.scale for f in frames], np.float64),
             errors=[f.error for f in frames],
+            cuts=[f.cut for f in frames],
         )
 
     def __getitem__(self, rows: slice) -> FrameBatch:
@@ -122,6 +130,7 @@ class FrameBatch:
             self.sizes_px[rows],
             self.scales[rows],
             self.errors[rows],
+            self.cuts[rows],
         )
 
     def take(self, rows: NDArray[np.integer[Any]]) -> FrameBatch:
@@ -136,6 +145,7 @@ class FrameBatch:
             self.sizes_px[rows],
             self.scales[rows],
             [self.errors[row] for row in picked],
+            [self.cuts[row] for row in picked],
         )
 
     def without_images(self) -> FrameBatch:
@@ -161,6 +171,7 @@ class FrameBatch:
             np.concatenate([p.sizes_px for p in parts]),
             np.concatenate([p.scales for p in parts]),
             [error for p in parts for error in p.errors],
+            [cut for p in parts for cut in p.cuts],
         )
         again = joined.uids[1:] == joined.uids[:-1]
         return joined.take(np.flatnonzero(np.r_[True, ~again])) if again.any() else joined
@@ -286,6 +297,10 @@ class Batch:
         """From the working pixels of the frames ``rows`` to the faces' coordinates, (N, 2, 3)."""
         to_original = np.zeros((len(rows), 2, 3))
         to_original[:, 0, 0] = to_original[:, 1, 1] = 1.0 / self.frames.scales[rows]
+        for face, row in enumerate(rows.tolist()):
+            cut = self.frames.cuts[row]
+            if cut is not None:
+                to_original[face] = invert(cut)
         return to_original
 
     def with_faces(self, faces: FaceBatch) -> Batch:

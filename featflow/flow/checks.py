@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featflow.errors import NodeError
+from featflow.errors import NodeError, OptionError
 from featflow.flow.batch import Batch, FaceBatch
 from featflow.flow.node import Node
 
@@ -24,6 +24,20 @@ def describe(batch: Batch) -> str:
         for source, (first, last) in spans.items()
     ]
     return ", ".join([*named[:3], f"and {len(named) - 3} more"] if len(named) > 3 else named)
+
+
+def refuse_cuts(node: Node, batch: Batch) -> None:
+    """A node that finds faces is shown whole frames alone.
+
+    Raises:
+        OptionError: a picture shows a part of its frame, as an aligned face does.
+    """
+    for source, cut in zip(batch.frames.sources, batch.frames.cuts, strict=True):
+        if cut is not None:
+            raise OptionError(
+                f"{source}: {node.id} finds faces in whole frames, and this picture is an aligned "
+                f"face; bring its face with it, in a flow made with given="
+            )
 
 
 def checked_faces(node: Node, batch: Batch, result: Any) -> FaceBatch:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from featflow.errors import FeatflowError, NodeError
 from featflow.flow.batch import Batch, FaceBatch, absent
-from featflow.flow.checks import checked_faces, checked_fields, describe
+from featflow.flow.checks import checked_faces, checked_fields, describe, refuse_cuts
 from featflow.flow.clock import Clock
 from featflow.flow.node import Node
 from featflow.flow.rebatch import Parcel
@@ -106,6 +106,7 @@ class NodeStage:
 
     def _usable(self, batch: Batch) -> NDArray[np.bool_]:
         if self.node.unit == "frame":
+            refuse_cuts(self.node, batch)
             return batch.frames.readable
         if not len(batch.faces):
             return np.zeros(0, np.bool_)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featflow.errors import OptionError
+from featflow.geometry.hull_masks import on_frame
 from featflow.geometry.similarity import compose, invert
 from featflow.geometry.warp import warp
 
@@ -99,12 +100,19 @@ def carry_masks(masks: Masks, stored: Floats, wanted: Floats, size: int) -> Mask
         size: side of that crop.
 
     Returns:
-        (N, size, size) uint8; 0 where the stored crop does not reach, and where a map is not
-        finite.
+        (N, size, size) uint8; 0 in pixels whose centre the stored crop does not reach, and where
+        a map is not finite. Up to its edge a mask keeps its value, also where it is enlarged.
     """
     onwards = compose(np.asarray(wanted, np.float64), invert(np.asarray(stored, np.float64)))
-    moved = [warp(mask, m, (size, size)) for mask, m in zip(masks, onwards, strict=True)]
+    moved = [_carry(mask, m, size) for mask, m in zip(masks, onwards, strict=True)]
     return np.stack(moved) if moved else np.zeros((0, size, size), np.uint8)
+
+
+def _carry(mask: NDArray[np.uint8], onwards: Floats, size: int) -> NDArray[np.uint8]:
+    if not np.isfinite(onwards).all():
+        return np.zeros((size, size), np.uint8)
+    moved = warp(mask, onwards, (size, size), "replicate")
+    return np.where(on_frame(onwards, np.array(mask.shape), size), moved, np.uint8(0))
 
 
 def _each(masks: Masks, change: Any) -> Masks:

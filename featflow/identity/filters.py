@@ -6,6 +6,7 @@ faces: the row of a frame without a face is left as it is.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from featflow.errors import OptionError, SchemaError
+from featflow.fex.build import UNREADABLE
 from featflow.fex.table import Fex
 from featflow.identity.reference import ReferenceGallery
 from featflow.identity.vectors import (
@@ -25,6 +27,9 @@ from featflow.identity.vectors import (
 )
 
 Flags = NDArray[np.bool_]
+
+_VALUE = re.compile(r" [-+]?(?:inf|[0-9.]+(?:e[-+]?[0-9]+)?)(?= is (?:below|above) )")
+"""The number of the face itself in what a rule says, as in "size 0.09 is below 0.1"."""
 
 
 def mark(table: pd.DataFrame, rows: Any, reason: str) -> Fex:
@@ -72,6 +77,37 @@ def _joined(text: str, reason: str) -> str:
     if reason in text.split("; "):
         return text
     return f"{text}; {reason}" if text else reason
+
+
+def count_marks(table: pd.DataFrame) -> pd.Series[int]:
+    """How many rows each reason has marked.
+
+    Reasons of one rule count together whatever its number was for each face. A row that was
+    marked for two reasons counts for both.
+
+    Args:
+        table: any table with ``FilterReason``.
+
+    Returns:
+        Reason to number of rows, the most frequent first.
+
+    Raises:
+        SchemaError: the table has no column ``FilterReason``.
+    """
+    _require(table, "FilterReason")
+    counts: dict[str, int] = {}
+    for text, rows in table["FilterReason"].fillna("").astype(str).value_counts(sort=False).items():
+        for reason in _reasons_in(str(text)):
+            counts[reason] = counts.get(reason, 0) + int(rows)
+    ordered = sorted(counts, key=lambda reason: (-counts[reason], reason))
+    index = pd.Index(ordered, dtype="str", name="FilterReason")
+    return pd.Series([counts[reason] for reason in ordered], index, "int64", "rows")
+
+
+def _reasons_in(text: str) -> list[str]:
+    judged, unreadable, _ = text.partition(f"{UNREADABLE}: ")
+    told = [_VALUE.sub("", reason) for reason in judged.split("; ") if reason]
+    return list(dict.fromkeys([*told, UNREADABLE] if unreadable else told))
 
 
 def has_face(table: pd.DataFrame) -> Flags:

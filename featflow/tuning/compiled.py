@@ -57,9 +57,9 @@ class FixedBatch(nn.Module):
 def compile_node(node: Node, size: int | None = None) -> int:
     """Compile the networks of a loaded node, in place; doing it again does nothing.
 
-    Nodes without a network stay as they are. A node that describes faces is run once, compiled
-    and plain. A node that finds faces is compiled when it meets a frame: each size of
-    frames costs a compilation.
+    Nodes without a network stay as they are. A node that describes faces is run compiled and
+    plain, with a full batch and with one row. A node that finds faces is compiled when it meets a
+    frame: each size of frames costs a compilation.
 
     Args:
         node: a loaded node.
@@ -78,13 +78,14 @@ def compile_node(node: Node, size: int | None = None) -> int:
         return 0
     rows = size or (1 if node.unit == "frame" else node.batch_size)
     _require_compiler(node)
-    plain = run_once(node, rows) if node.unit == "face" else {}
+    counts = sorted({1, rows}) if node.unit == "face" else []
+    plain = {count: run_once(node, count) for count in counts}
     made: dict[int, FixedBatch] = {}
     for network, put in found:
         put(made.setdefault(id(network), FixedBatch(network, rows)))
     try:
-        if plain:
-            _compare(node, plain, run_once(node, rows))
+        for count, values in plain.items():
+            _compare(node, values, run_once(node, count))
     except Exception as error:
         for network, put in found:
             put(network)
@@ -157,7 +158,7 @@ def _cropped(outputs: Any, count: int, size: int) -> Any:
     if isinstance(outputs, dict):
         return {key: _cropped(value, count, size) for key, value in outputs.items()}
     if isinstance(outputs, (list, tuple)):
-        return type(outputs)(_cropped(value, count, size) for value in outputs)
+        return _like(outputs, [_cropped(value, count, size) for value in outputs])
     raise CompileError(f"an output is a {type(outputs).__name__}, not a tensor")
 
 
@@ -167,7 +168,12 @@ def _joined(parts: list[Any]) -> Any:
         return torch.cat(parts)
     if isinstance(first, dict):
         return {key: _joined([part[key] for part in parts]) for key in first}
-    return type(first)(_joined(list(column)) for column in zip(*parts, strict=True))
+    return _like(first, [_joined(list(column)) for column in zip(*parts, strict=True)])
+
+
+def _like(outputs: list[Any] | tuple[Any, ...], values: list[Any]) -> Any:
+    """Values as a list or tuple of the same type; one with named fields takes them one by one."""
+    return type(outputs)(*values) if hasattr(outputs, "_fields") else type(outputs)(values)
 
 
 def _require_compiler(node: Node) -> None:

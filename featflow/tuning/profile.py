@@ -148,7 +148,7 @@ def profile_nodes(
         clock: gives seconds.
 
     Raises:
-        OptionError: no nodes.
+        OptionError: no nodes, or memory does not even hold one row of each.
         NodeError: a node fails for another reason than memory.
     """
     from featflow.tuning.measure import Bench
@@ -159,16 +159,14 @@ def profile_nodes(
     bench = Bench(nodes, chosen, clock)
 
     def measure(sizes: Sizes) -> Trial:
-        trial = bench.trial(sizes)
+        trial = _within(bench.trial(sizes), bench.limit_bytes)
         tell(trial)
         return trial
 
-    found = search(
-        BatchSearch([node.id for node in nodes], chosen.largest, bench.limit_bytes), measure
-    )
-    best = found.best
-    sizes = best.sizes if best is not None else {node.id: 1 for node in nodes}
-    return Profile(bench.device, chosen.faces_per_frame, sizes, tuple(found.trials))
+    found = search(BatchSearch([node.id for node in nodes], chosen.largest), measure)
+    if found.best is None:
+        raise OptionError(_too_large(found.trials[0], bench.limit_bytes))
+    return Profile(bench.device, chosen.faces_per_frame, found.best.sizes, tuple(found.trials))
 
 
 def sweep_node(
@@ -189,7 +187,18 @@ def sweep_node(
     while size <= chosen.largest:
         fits = all(trial.fitted for trial in trials)
         trial = bench.trial({node.id: size}) if fits else Trial({node.id: size})
-        over = bench.limit_bytes is not None and trial.memory_bytes > bench.limit_bytes
-        trials.append(Trial(trial.sizes, {}, trial.memory_bytes) if over else trial)
+        trials.append(_within(trial, bench.limit_bytes))
         size *= 2
     return trials
+
+
+def _within(trial: Trial, limit: int | None) -> Trial:
+    """The trial, without figures if it used more memory than it may."""
+    over = limit is not None and trial.memory_bytes > limit
+    return Trial(trial.sizes, {}, trial.memory_bytes) if over else trial
+
+
+def _too_large(trial: Trial, limit: int | None) -> str:
+    room = "the memory there is" if limit is None else f"{limit / 1e9:.2f} GB"
+    used = f": {trial.memory_bytes / 1e9:.2f} GB in use" if trial.memory_bytes else ""
+    return f"one row at a time does not fit into {room}{used}; allow more, or run fewer nodes"

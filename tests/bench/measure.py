@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.bench import clips
 
@@ -30,15 +30,24 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def detect(path: str, batch: str, repeats: str, nodes: str = "all") -> dict[str, Any]:
+def detect(
+    path: str,
+    batch: str,
+    repeats: str,
+    nodes: str = "all",
+    mode: str = "threads",
+    threads: str = str(THREADS),
+) -> dict[str, Any]:
     """Median time a frame over repeated runs on one clip, by stage; nodes "all" or "spine"."""
     import torch
 
     from featflow import Detector
     from featflow.runs import RunOptions
 
-    torch.set_num_threads(THREADS)
-    detector = Detector(device="cpu") if nodes == "all" else Detector.only(**SPINE, device="cpu")
+    torch.set_num_threads(int(threads))
+    named = {} if nodes == "all" else SPINE
+    make = Detector if nodes == "all" else Detector.only
+    detector = make(**named, device="cpu", mode=cast("Any", mode))
     detector.detect(path, batch_size=int(batch), progress_bar=False)  # warm-up
     runs = []
     for _ in range(int(repeats)):

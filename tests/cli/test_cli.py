@@ -120,6 +120,23 @@ def test_options_of_extraction_are_flags(tmp_path, capfd):
     assert fex.meta["options"]["extract"] == wanted
 
 
+def test_marks_are_counted_on_stderr_and_no_row_is_lost(tmp_path, capfd):
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text(
+        "input,frame,FrameHeight,FrameWidth,FaceRectX,FaceRectY,FaceRectWidth,FaceRectHeight\n"
+        + "".join(f"x.png,0,100,200,0,0,{wide},5\n" for wide in (10, 20, 30, 90))
+    )
+    save = tmp_path / "marked.parquet"
+    flags = ["--from", str(boxes), "--min-size", "0.25", "--max-size", "0.8"]
+    told = "3 of 4 rows marked: size is below 0.25 (2), size is above 0.8 (1)"
+    for more in (["--save", str(save)], []):
+        assert run(["detect", *flags, *more]) == 0
+        assert told in capfd.readouterr().err
+    assert read_fex(save)["Keep"].tolist() == [False, False, True, False]
+    assert run(["detect", *flags, "--quiet"]) == 0
+    assert "marked" not in capfd.readouterr().err
+
+
 def test_a_table_stands_in_for_detection(tmp_path, capfd):
     first, second = tmp_path / "boxes.parquet", tmp_path / "poses.csv"
     photo = ["detect", "sample:photo", "--pose", "none", "--save", str(first), "--quiet"]

@@ -237,6 +237,17 @@ def test_wanted_and_unwanted_are_anded_and_the_threshold_is_inclusive(
     assert len(fex) == len(WIDTHS)
 
 
+def test_embeddings_stay_with_their_faces_where_a_filter_marks_some() -> None:
+    detector = corner(identity=Compass(), identity_method=None, extract={"min_size": 0.4})
+    fex = detector.detect([picture(w) for w in WIDTHS], progress_bar=False, batch_size=2)
+    assert fex["Keep"].tolist() == [False, True, True, True, False, True]
+    angles = np.radians(np.array(WIDTHS, float))
+    angles[[4, 5]] = np.nan
+    for table, rows in ((fex, slice(None)), (fex[fex["Keep"]], [1, 2, 3, 5])):
+        np.testing.assert_allclose(table["Identity_1"], np.cos(angles)[rows], atol=1e-6)
+        np.testing.assert_allclose(table["Identity_2"], np.sin(angles)[rows], atol=1e-6)
+
+
 def _cosines(degrees: np.ndarray, references: Any) -> np.ndarray:
     apart = np.abs(degrees[:, None] - np.array(references, float))
     return np.cos(np.radians(apart)).max(1) if len(references) else np.zeros(len(degrees))

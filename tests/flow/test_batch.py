@@ -26,6 +26,7 @@ def batch_of(faces_per_frame, first_uid=7):
             (40, 60),
             0.5,
             ImageError("s", "x") if i % 4 == 3 else None,
+            np.array([[1.0, 0, i], [0, 1, 2]]) if i % 3 == 1 else None,
         )
         for i in range(len(faces_per_frame))
     ]
@@ -42,6 +43,7 @@ def assert_equal(one, two):
     assert all(x is y for x, y in zip(a.images, b.images, strict=True))
     assert a.sources == b.sources
     assert a.errors == b.errors
+    assert all(x is y for x, y in zip(a.cuts, b.cuts, strict=True))
     for name in ("uids", "indices", "times_s", "sizes_px", "scales"):
         assert getattr(a, name).dtype == getattr(b, name).dtype
         assert np.array_equal(getattr(a, name), getattr(b, name))

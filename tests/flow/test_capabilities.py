@@ -38,13 +38,17 @@ ROWS = {
         "geometry/test_centring.py::test_a_known_similarity_is_recovered",
         "flow/test_batch.py::test_crops_travel_through_split_concat_and_take",
     ],
-    "batch: masks": ["flow/test_capabilities.py::test_masks_stay_with_their_faces"],
+    "batch: masks": [
+        "flow/test_capabilities.py::test_masks_stay_with_their_faces",
+        "geometry/test_mask_ops.py::test_a_constant_mask_is_exact_at_any_size",
+    ],
     "frame with faces": [
         "flow/test_batch.py::test_released_drops_what_is_not_needed_and_keeps_sizes",
         "flow/test_session.py::test_given_faces_enter_in_place_of_a_detector",
     ],
     "row export": [
         "fex/test_unpack.py::test_unpacking_undoes_writing",
+        "fex/test_io.py::test_every_group_comes_back",
         "test_detector.py::test_saved_file_equals_the_returned_table",
     ],
     "handler: phases and contract": [
@@ -54,6 +58,8 @@ ROWS = {
     "handler: face crops": [
         "flow/test_capabilities.py::test_each_network_sees_its_own_colours",
         "geometry/test_centring.py::test_a_crop_from_the_frame_equals_one_from_the_stored_head_crop",
+        "extract/test_aligned_input.py::"
+        "test_a_node_gets_from_face_pictures_what_it_gets_from_frames",
     ],
     "rows as input": [
         "test_tables.py::"
@@ -93,12 +99,17 @@ ROWS = {
         "flow/test_capabilities.py::test_phases_run_in_order_on_what_was_handed_over"
     ],
     "output: whole frames": [
-        "flow/test_rebatch.py::test_any_chain_of_rebatchers_gives_whole_frames_again"
+        "flow/test_rebatch.py::test_any_chain_of_rebatchers_gives_whole_frames_again",
+        "flow/test_session.py::test_37_faces_of_one_frame_are_split_and_rejoined",
+        "flow/test_runner.py::test_every_row_comes_out_once_in_order_unchanged",
     ],
     "networks of a node": [
         "tuning/test_compiled.py::test_networks_are_found_once_wherever_they_lie"
     ],
-    "random input": ["tuning/test_warmup.py::test_samples_have_as_many_rows_as_asked"],
+    "random input": [
+        "tuning/test_warmup.py::test_samples_have_as_many_rows_as_asked",
+        "tuning/test_warmup.py::test_a_network_gets_samples_of_its_type_range_and_layout",
+    ],
     "warm-up": [
         "tuning/test_warmup.py::test_layouts_are_found_by_trying",
         "tuning/test_warmup.py::test_warming_up_raises_what_is_wrong",
@@ -109,6 +120,8 @@ ROWS = {
     ],
     "detect": [
         "nodes/face/tiny/test_node.py::test_boxes_are_original_pixels_where_the_frame_was_scaled",
+        "geometry/test_letterbox.py::test_inverse_and_containment",
+        "flow/test_runner.py::test_threshold_is_inclusive_and_order_is_by_score",
         "extract/test_marks.py::"
         "test_size_is_the_longer_side_over_the_shorter_and_both_limits_are_inclusive",
     ],
@@ -118,10 +131,14 @@ ROWS = {
         "extract/test_rotate.py::test_a_batch_of_hits_and_misses_keeps_boxes_on_the_right_frames",
     ],
     "align": ["flow/test_capabilities.py::test_corners_of_a_crop_are_carried_back_exactly"],
-    "normalise": ["extract/test_align.py::test_normalisation_equals_opencv_channel_by_channel"],
+    "normalise": [
+        "extract/test_align.py::test_normalisation_equals_opencv_channel_by_channel",
+        "extract/test_align.py::test_mean_spans_the_whole_range_in_each_channel",
+    ],
     "re-feed": [
         "extract/test_align.py::test_crops_move_and_grow_within_their_share",
         "extract/test_align.py::test_an_oracle_is_not_changed_by_refeeding",
+        "extract/test_align.py::test_refeeding_is_seeded_and_does_not_depend_on_the_batch",
         "extract/test_align.py::test_each_feed_is_one_pass_over_all_faces_in_order",
     ],
     "re-align": ["extract/test_align.py::test_the_second_pass_sees_an_upright_face"],
@@ -130,17 +147,21 @@ ROWS = {
         "extract/test_marks.py::test_scale_is_the_side_of_the_face_crop",
         "extract/test_marks.py::test_distance_is_the_mean_deviation_per_coordinate",
         "extract/test_marks.py::test_roll_has_the_sign_of_head_roll_and_two_limits",
+        "identity/test_filters.py::test_counts_are_those_of_the_rules",
     ],
     "mask": [
         "geometry/test_hull_masks.py::test_off_the_frame_is_exactly_zero",
         "nodes/mask/test_custom.py::test_full_scale_on_the_frame_and_exactly_zero_off_it",
+        "nodes/mask/tiny/test_node.py::test_only_what_is_on_the_frame_is_kept",
+        "nodes/mask/tiny/test_node.py::test_off_the_frame_is_exactly_zero",
     ],
     "components, extended, eyes, mouth": [
         "geometry/test_hull_masks.py::test_equals_the_hull",
         "geometry/test_hull_masks.py::test_extended_adds_forehead_and_nothing_else",
     ],
     "identity": [
-        "flow/test_capabilities.py::test_values_stay_with_their_faces_where_some_get_none"
+        "flow/test_capabilities.py::test_values_stay_with_their_faces_where_some_get_none",
+        "extract/test_options.py::test_embeddings_stay_with_their_faces_where_a_filter_marks_some",
     ],
     "identity filter": [
         "extract/test_options.py::test_wanted_and_unwanted_are_anded_and_the_threshold_is_inclusive"
@@ -153,6 +174,7 @@ ROWS = {
         "identity/test_linkage.py::test_order_is_that_of_scipys_leaves",
         "identity/test_linkage.py::test_three_blobs_are_three_bins",
         "identity/test_linkage.py::test_a_long_chain_needs_no_recursion",
+        "identity/test_linkage.py::test_twenty_thousand_faces_in_a_chain_are_walked",
     ],
     "profile of a pipeline": [
         "tuning/test_profile.py::test_the_best_least_throughput_is_found_and_told",

@@ -127,6 +127,30 @@ def test_a_head_mask_becomes_the_mask_of_the_face_crop() -> None:
     assert lost.max() == 0
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 160), st.integers(1, 160), st.integers(0, 255), st.floats(-1.5, 1.5))
+def test_a_constant_mask_is_exact_at_any_size(
+    stored: int, size: int, value: int, turn: float
+) -> None:
+    """The whole crop stays what it was, however much it grows or shrinks."""
+    c, s = 12 * np.cos(turn), 12 * np.sin(turn)
+    points = (FACE68_CM[:, :2] @ np.array([[c, s], [s, -c]]) + [300, 260])[None]
+    faces = FaceBatch(np.zeros(1, np.int64), {"landmarks": points})
+    one, two = (CropRule.centred(n, "face").matrices(faces) for n in (stored, size))
+    masks = np.full((1, stored, stored), value, np.uint8)
+    carried = carry_masks(masks, one, two, size)
+    assert carried.shape == (1, size, size)
+    assert (carried == value).all()
+    # Where the crop that is wanted holds more, its middle is the stored one and the rest is 0.
+    wide = carry_masks(masks, one, CropRule.centred(size, "face", 2.0).matrices(faces), size)
+    assert set(np.unique(wide)) <= {0, value}
+    x = (np.arange(size) + 0.5) / size
+    inside = abs(x - 0.5) < 0.25 - 1e-6
+    beyond = abs(x - 0.5) > 0.25 + 1e-6
+    assert (wide[0][np.ix_(inside, inside)] == value).all()
+    assert (wide[0][beyond] == 0).all()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featflow.errors import OptionError, SchemaError
-from featflow.identity import ReferenceGallery, filter_faces, filter_people, mark
+from featflow.identity import ReferenceGallery, count_marks, filter_faces, filter_people, mark
 
 NAN = float("nan")
 
@@ -94,3 +94,45 @@ def test_bad_marks(make):
         mark(faces(make), [1, 2], "x")
     with pytest.raises(OptionError, match="one line"):
         mark(faces(make), np.ones(5, bool), " ")
+
+
+def test_marks_are_counted_by_rule_whatever_the_number_was(make):
+    table = faces(make)
+    table["FilterReason"] = [
+        "size 0.09 is below 0.1; like Bo, who is not wanted",
+        "size 1e-05 is below 0.1",
+        "roll -0.6 is below -0.5; size 0.02 is below 0.1",
+        "size 0.02 is below 0.1; unreadable: is cut short (size 3 is below 4; decode it again)",
+        "",
+    ]
+    assert count_marks(table).to_dict() == {
+        "size is below 0.1": 4,
+        "like Bo, who is not wanted": 1,
+        "roll is below -0.5": 1,
+        "unreadable": 1,
+    }
+    assert count_marks(table).index[0] == "size is below 0.1"
+    assert count_marks(faces(make)).empty
+    with pytest.raises(SchemaError, match="FilterReason"):
+        count_marks(table.drop(columns="FilterReason"))
+
+
+def test_counts_are_those_of_the_rules(make):
+    """Each rule's own words, over values of any size, count as one reason."""
+    from featflow.extract import distance_rule, roll_rule, size_rule
+
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, 200) * 10.0 ** rng.integers(-8, 9, 200)
+    values[:2] = np.inf, -np.inf
+    rules = {"size": size_rule(0.5, 2.0), "roll": roll_rule(0.1), "dist": distance_rule(0.3)}
+    table = faces(make).iloc[:1]
+    for rule in rules.values():
+        reasons = rule.reasons(values)
+        many = table.loc[table.index.repeat(200)].assign(FilterReason=reasons)
+        found = count_marks(many)
+        low, high = (values < rule.low).sum(), (values > rule.high).sum()
+        assert sorted(found) == sorted(n for n in (low, high) if n)
+        assert set(found.index) <= {
+            f"{rule.title} is below {rule.low:.4g}",
+            f"{rule.title} is above {rule.high:.4g}",
+        }

@@ -100,6 +100,20 @@ def test_a_long_chain_needs_no_recursion():
     assert sorted(order) == list(range(4000))
 
 
+def test_twenty_thousand_faces_in_a_chain_are_walked(monkeypatch):
+    """A tree as deep as it can be: each face is joined to all before it."""
+    count = 20_000
+    steps = np.arange(count - 1)
+    left = np.where(steps == 0, 0, count + steps - 1)
+    chain = np.stack([left, steps + 1, 0.1 + steps / count, steps + 2], 1).astype(float)
+    monkeypatch.setattr(module, "tree", lambda unit, method: chain)
+    found = seriate(np.tile([1.0, 0.0], (count, 1)), "single", 0.5)
+    np.testing.assert_array_equal(found.order, leaves_list(chain))
+    assert sorted(found.order) == list(range(count))
+    cut = 0.5 * chain[:, 2].max()
+    assert found.bins.max() == (chain[:, 2] >= cut).sum()
+
+
 def test_too_many_faces_are_refused_with_a_way_out(monkeypatch):
     monkeypatch.setattr(module, "_MOST_BYTES", 1000)
     with pytest.raises(OptionError, match="'gallery' or 'connected'"):

@@ -34,6 +34,32 @@ def test_faces_get_the_name_of_the_most_like_reference(make):
     assert scores[2] == pytest.approx(0.1 / np.hypot(0.1, 9), abs=1e-6)
 
 
+@pytest.mark.parametrize("several", ["skip", "all"])
+def test_reference_photos_with_none_one_and_several_faces(make, several):
+    vectors = [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [NAN] * 3, [1, 1, 0], [NAN] * 3, [NAN] * 3]
+    source = ["one", "two", "two", "two", "marked", "blank", "nobody"]
+    table = make.table(
+        vectors, [0] * 7, [BOX] * 6 + [[NAN] * 4], scores=[0.9] * 6 + [0], source=source
+    )
+    table["Keep"] = [True] * 4 + [False] + [True] * 2
+    found = enroll(table, str.upper, several)
+    common = {"marked": "no face", "blank": "no usable identity vector", "nobody": "no face"}
+    if several == "skip":
+        assert found.names == ("ONE",)
+        assert found.skipped == {"two": "3 faces", **common}
+    else:
+        assert found.names == ("ONE", "TWO", "TWO")
+        assert found.skipped == common
+        np.testing.assert_allclose(found.vectors, np.eye(3), atol=1e-7)
+    with pytest.raises(OptionError, match="several is 'skip' or 'all'"):
+        enroll(table, str.upper, "some")
+
+
+def test_a_folder_is_no_gallery(tmp_path):
+    with pytest.raises(InputError, match=r"is a folder, not a gallery.*featflow enroll"):
+        ReferenceGallery.load(tmp_path)
+
+
 def test_matching_against_scikit_learn(make):
     vectors, who = make.planted(200, 12, 32, 0.6)
     gallery = ReferenceGallery([f"P{w}" for w in who[:60]], vectors[:60])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as tree
 
 from featflow import Detector
 from featflow.errors import CompileError
@@ -102,6 +104,58 @@ def test_what_stands_in_the_padding_reaches_no_row(monkeypatch: pytest.MonkeyPat
     full = FixedBatch(network, 8)(torch.cat([x, torch.full((5, 3, 8, 8), 1e6)]))
     for one, two in zip(short, full, strict=True):
         torch.testing.assert_close(one, two[:3], atol=1e-5, rtol=1e-5)
+
+
+class Named(NamedTuple):
+    """What a network says, by name."""
+
+    values: torch.Tensor
+    mean: torch.Tensor
+
+
+class Says(Small):
+    """The outputs of the small network in one structure or another."""
+
+    def __init__(self, shape: Callable[[torch.Tensor, torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.shape(*super().forward(x))
+
+
+@pytest.mark.parametrize("count", [1, 4, 9])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Named,
+        lambda values, mean: [values, mean],
+        lambda values, mean: {"values": values, "mean": mean},
+        lambda values, mean: (Named(values, mean), {"again": [mean]}),
+    ],
+    ids=["named", "list", "dict", "nested"],
+)
+def test_outputs_keep_their_structure(count: int, shape: Any, plainly: Any) -> None:
+    network = Says(shape).eval()
+    x = torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        got, want = FixedBatch(network, 4)(x), network(x)
+    flat, wanted = (tree.tree_flatten(each) for each in (got, want))
+    assert flat[1] == wanted[1]
+    for one, two in zip(flat[0], wanted[0], strict=True):
+        assert len(one) == count
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("slot", ["landmark", "pose", "au", "emotion", "identity", "gaze"])
+def test_embedded_nodes_answer_alike_with_short_batches(slot: str, plainly: Any) -> None:
+    node = make_node(slot, "mlp" if slot == "pose" else "tiny")
+    node.load("cpu")
+    plain = {count: run_once(node, count) for count in (1, 3, 5)}
+    assert compile_node(node, 3) >= 1
+    for count, values in plain.items():
+        for name, again in run_once(node, count).items():
+            np.testing.assert_allclose(again, values[name], atol=1e-4, rtol=1e-4)
 
 
 def test_networks_are_found_once_wherever_they_lie(plainly: Any) -> None:

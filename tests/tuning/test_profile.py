@@ -113,6 +113,38 @@ def test_running_out_of_memory_is_a_data_point() -> None:
     assert found.sizes == {"face/finder": 20}
 
 
+def test_a_limit_is_kept_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = Now()
+    node = Finder(now)
+    monkeypatch.setattr(measuring, "resident_bytes", lambda: 10**8 * node.seen[-1])
+    told: list[Trial] = []
+    effort = Effort(2, 10, 64, 10**9, (40, 60))
+    found = profile_nodes([node], effort, tell=told.append, clock=now)
+    assert found.sizes == {"face/finder": 8}
+    assert [(trial.sizes["face/finder"], trial.fitted) for trial in told] == [
+        (1, True), (2, True), (4, True), (8, True), (16, False), (12, False),
+    ]  # fmt: skip
+    assert tuple(told) == found.trials
+    sweep = sweep_node(node, effort, clock=now)
+    assert [trial.fitted for trial in sweep] == [True] * 4 + [False] * 3
+
+
+def test_where_not_even_one_row_fits_there_is_no_profile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = Finder()
+    full.most = 0
+    with pytest.raises(OptionError, match="one row at a time does not fit into the memory"):
+        profile_nodes([full], SMALL)
+    monkeypatch.setattr(measuring, "resident_bytes", lambda: 3 * 10**9)
+    now = Now()
+    told: list[Trial] = []
+    effort = Effort(2, 1, 4, 2 * 10**9, (8, 8))
+    with pytest.raises(OptionError, match=r"into 2\.00 GB: 3\.00 GB in use; allow more"):
+        profile_nodes([Finder(now)], effort, tell=told.append, clock=now)
+    assert [trial.fitted for trial in told] == [False]
+
+
 def test_another_error_is_raised_with_the_nodes_name() -> None:
     node = Finder()
     node.process = lambda _: 1 / 0  # type: ignore[method-assign]

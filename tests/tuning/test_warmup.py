@@ -64,6 +64,27 @@ def test_samples_have_as_many_rows_as_asked(count: int) -> None:
     np.testing.assert_array_equal(again.faces.box, faces.faces.box)
 
 
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("channels", ["RGB", "BGR", "grey"])
+@pytest.mark.parametrize("span", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
+def test_a_network_gets_samples_of_its_type_range_and_layout(
+    channels_last: bool, channels: Any, span: tuple[float, float]
+) -> None:
+    node = Wants()
+    node.spec = InputSpec(CropRule(8), channels, span, channels_last=channels_last)
+    crops = sample_of(node, 5).crops(CropRule(8))
+    assert (crops.shape, crops.dtype) == ((5, 8, 8, 3), np.uint8)
+    tensor = node.spec.prepare(crops, torch.device("cpu"))
+    assert tensor.shape == (5, 1 if channels == "grey" else 3, 8, 8)
+    assert tensor.dtype == torch.float32
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    assert tensor.is_contiguous(memory_format=layout)
+    low, high = span
+    slack = (high - low) * 1e-6
+    assert low - slack <= float(tensor.min()) < float(tensor.max()) <= high + slack
+    assert float(tensor.max() - tensor.min()) > 0.3 * (high - low)
+
+
 def test_fields_of_other_nodes_have_their_shape() -> None:
     node = Wants(("box", "secret"))
     assert sample_of(node, 5, others=[Gives()]).faces.fields["secret"].shape == (5, 3, 2)

@@ -24,7 +24,8 @@ class Gaze(NamedTuple):
         angles: (N, 2) pitch and yaw in radians, + up and + to the image left, as seen after the
             face was turned upright.
         logit: (N,) of the confidence.
-        iris: (2, N, 2) x, y of the centre of the iris in each patch, in pixels of the patch.
+        iris: (N, 2, 2) x, y of the centre of the iris in the right and the left patch, in pixels
+            of the patch.
     """
 
     angles: Tensor
@@ -117,7 +118,7 @@ class GazeNet(nn.Module):
         plain = self._joined(one, other, points)
         turned = self._joined(other, one, mirrored) * points.new_tensor([1.0, -1.0, 1.0])
         mean = (plain + turned) / 2
-        return Gaze(mean[:, :2], mean[:, 2], iris.view(2, -1, 2))
+        return Gaze(mean[:, :2], mean[:, 2], iris.view(2, -1, 2).transpose(0, 1))
 
     def _joined(self, one: Tensor, other: Tensor, points: Tensor) -> Tensor:
         shape = self.shape(points.flatten(1) * 4)

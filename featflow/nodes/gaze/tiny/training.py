@@ -114,7 +114,7 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
     rest: dict[str, Any] = {
         "points": np.stack([s.points for s in samples]),
         "gaze": np.stack([s.gaze for s in samples]),
-        "iris": np.stack([s.iris for s in samples], 1),
+        "iris": np.stack([s.iris for s in samples]),
         "weight": np.array([max(s.weight, _LEAST_WEIGHT) for s in samples]),
     }
     return {**eyes, **{k: torch.from_numpy(v.astype(np.float32)) for k, v in rest.items()}}

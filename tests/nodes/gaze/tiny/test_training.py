@@ -81,7 +81,7 @@ def test_loss_is_the_weighted_distance_of_the_directions() -> None:
 
 def test_a_flipped_sign_costs() -> None:
     task = GazeTask.__new__(GazeTask)
-    iris = torch.full((2, 1, 2), 10.0)
+    iris = torch.full((1, 2, 2), 10.0)
     batch = {"gaze": torch.tensor([[0.2, 0.4]]), "iris": iris, "weight": torch.ones(1)}
     batch.update({name: torch.zeros(1) for name in ("right", "left", "points")})
     costs = {
@@ -103,7 +103,7 @@ def test_batches_and_validation_on_photographs(gaze_faces: str) -> None:
     assert all(torch.equal(one[k].nan_to_num(), two[k].nan_to_num()) for k in one)
     assert not torch.equal(one["right"], next(task.batches(5))["right"])
     assert one["right"].shape == one["left"].shape == (5, 1, 32, 48)
-    assert one["iris"].shape == (2, 5, 2)
+    assert one["iris"].shape == (5, 2, 2)
     truth = torch.tensor(task.val.placings[0].gaze)
     taken = iter(range(0, len(truth), 64))
 
