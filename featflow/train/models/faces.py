@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from featflow.datasets.facesets import FaceSets
 from featflow.errors import OptionError
-from featflow.train.augment import AugmentOptions, ImageAugmentation, NearLandmarks
+from featflow.train.augment import AugmentOptions, ImageAugmentation, NearLandmarks, Share
 from featflow.train.losses.collator import BatchMasks, LossCollator
 from featflow.train.task import Terms
 
@@ -33,6 +33,7 @@ class AugmentFaces:
         to_landmarks: warp towards landmarks of the next identity's nearest faces, in place of a
             random grid.
         choices: how many nearest faces to choose from.
+        share: which faces of a batch this process is given, where several train together.
 
     Raises:
         OptionError: faces have no landmarks and ``to_landmarks`` needs them.
@@ -45,8 +46,10 @@ class AugmentFaces:
         *,
         to_landmarks: bool = False,
         choices: int = 10,
+        share: Share | None = None,
     ) -> None:
-        self.augment = ImageAugmentation(options)
+        self.share = share or Share()
+        self.augment = ImageAugmentation(options, share=self.share)
         self.names = {label: each.mask_names for label, each in sets.sets.items()}
         self.rows = {label: each.rows for label, each in sets.sets.items()}
         self.near = _matchers(sets, choices) if to_landmarks else {}
@@ -60,7 +63,7 @@ class AugmentFaces:
         near = None
         if label in self.near:
             rows = np.searchsorted(self.rows[label], sample["row"].numpy())
-            near = self.near[label].draw(torch.from_numpy(rows), chance)
+            near = self.near[label].draw(torch.from_numpy(rows), chance, self.share)
         made = self.augment(sample["crop"], sample.get("mask"), sample.get("points"), near)
         found: Batch = {"input": made.inputs, "target": made.targets}
         for at, name in enumerate(self.names[label]):
