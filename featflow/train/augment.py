@@ -156,8 +156,8 @@ class Share:
         return torch.randn(count * self.world, *shape, generator=generator)[self.rank :: self.world]
 
 
-_PIECE = 8
-"""Pictures that are worked on at once: few enough to stay in the processor's cache."""
+_PIECE_PX = 1 << 17
+"""Pixels that are worked on at once: few enough to stay in the processor's cache."""
 
 
 class ImageAugmentation:
@@ -211,7 +211,7 @@ class ImageAugmentation:
         corners, bent = self._looked_up(matrix, nodes)
         made: list[tuple[Tensor, Tensor]] = [(images, images)] * count
         # Pictures with as many tiles together, since CLAHE takes those at once.
-        for rows in colours[-1].argsort(stable=True).split(_PIECE):
+        for rows in colours[-1].argsort(stable=True).split(max(1, _PIECE_PX // size**2)):
             pictures = self._coloured(images[rows], *(each[rows] for each in colours))
             seen = warping.sample_unit(pictures, warping.spread(bent[rows], size))
             if masks is not None:

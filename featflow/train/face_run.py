@@ -104,7 +104,8 @@ def prepare(
     told = [*callbacks, *([board] if board else [])]
     if recipe.data.preview and not rank:
         samples = Samples.of(sets, recipe.data.preview)
-        told.append(Preview(samples, work / "previews", board=board, buffer=buffer))
+        folder, overlay = work / "previews", recipe.data.show_mask
+        told.append(Preview(samples, folder, show_mask=overlay, board=board, buffer=buffer))
     trainer = Trainer(
         model,
         loader,
