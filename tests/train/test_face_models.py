@@ -19,6 +19,7 @@ from featflow.cli.app import run as command
 from featflow.datasets import FaceDataset, FaceLoader, FaceSets
 from featflow.datasets.face_table import TableFaces
 from featflow.errors import (
+    ArrayError,
     MissingExtraError,
     MissingInputError,
     OptionError,
@@ -162,6 +163,13 @@ def test_encoder_is_shared_and_decoders_are_not(kind, side):
         (("autoencoder/df", ["A", "B"], "huge"), "preset"),
     ],
 )
+def test_faces_of_another_size_are_refused():
+    model = FaceAutoencoder("autoencoder/light", "AB", "tiny")
+    for shape in ((1, 3, 48, 48), (1, 1, 64, 64), (1, 64, 64, 3)):
+        with pytest.raises(ArrayError, match=r"faces of A: are .* takes \(N, 3, 64, 64\)"):
+            model({"A": torch.zeros(shape)})
+
+
 def test_impossible_models_are_named(arguments, named):
     with pytest.raises(OptionError, match=named):
         FaceAutoencoder(*arguments)
@@ -657,7 +665,7 @@ def test_the_command_trains_looks_and_converts(world, tmp_path, capsys):
 class Constant(torch.nn.Module):
     """Draws one colour."""
 
-    labels, learn_mask = ("A", "B"), False
+    labels, learn_mask, kind, side = ("A", "B"), False, "constant", 64
 
     def __init__(self, colour):
         super().__init__()
@@ -773,6 +781,8 @@ def test_what_cannot_be_converted_is_named(tmp_path, world):
         convert(converter, world / "A.parquet", tmp_path / "out.gif")
     with pytest.raises(OptionError, match="no mask"):
         Converter(Constant([0.0, 0.0, 0.0]), crop, "A", Blend("learned"))
+    with pytest.raises(OptionError, match="64 pixels, and the crop has 32"):
+        Converter(Constant([0.0, 0.0, 0.0]), CropRule.centred(32, "face"), "A", Blend())
     for wrong in ({"mask": "hat"}, {"soft": 0.6}, {"colour": "x"}):
         with pytest.raises(OptionError):
             Blend(**wrong)
