@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featflow.cli import main
 from featflow.cli.app import run
 from featflow.datasets import sample_clip, sample_photo
 from featflow.fex import read_fex
@@ -195,3 +196,16 @@ def test_silent_when_not_a_terminal(tmp_path):
     assert process.returncode == 0
     assert out == ""
     assert "frame/s" not in err
+
+
+def test_an_interrupt_while_libraries_are_loaded_has_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("featflow.cli.app.run", interrupted)
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
