@@ -131,7 +131,6 @@ def opencv(faces: FaceDataset, photographs: bool) -> Iterator[Any]:
 
 def featflow(faces: FaceDataset, workers: int) -> Iterator[Any]:
     """Batches of featflow's loader."""
-    torch.set_num_threads(1 if workers else CORES)
     sets = FaceSets({"A": faces})
     augment = AugmentFaces(sets, AugmentOptions.from_config(SIZE))
     return FaceLoader(sets, BATCH, workers=workers, transform=augment).batches()
@@ -140,7 +139,6 @@ def featflow(faces: FaceDataset, workers: int) -> Iterator[Any]:
 WAYS: dict[str, Callable[[FaceDataset], Iterator[Any]]] = {
     "OpenCV, from photographs": lambda faces: opencv(faces, photographs=True),
     "OpenCV, from crops in memory": lambda faces: opencv(faces, photographs=False),
-    "featflow, two threads": lambda faces: featflow(faces, workers=0),
     "featflow, one worker": lambda faces: featflow(faces, workers=1),
     "featflow, two workers": lambda faces: featflow(faces, workers=2),
 }

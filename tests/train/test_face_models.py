@@ -163,16 +163,16 @@ def test_encoder_is_shared_and_decoders_are_not(kind, side):
         (("autoencoder/df", ["A", "B"], "huge"), "preset"),
     ],
 )
+def test_impossible_models_are_named(arguments, named):
+    with pytest.raises(OptionError, match=named):
+        FaceAutoencoder(*arguments)
+
+
 def test_faces_of_another_size_are_refused():
     model = FaceAutoencoder("autoencoder/light", "AB", "tiny")
     for shape in ((1, 3, 48, 48), (1, 1, 64, 64), (1, 64, 64, 3)):
         with pytest.raises(ArrayError, match=r"faces of A: are .* takes \(N, 3, 64, 64\)"):
             model({"A": torch.zeros(shape)})
-
-
-def test_impossible_models_are_named(arguments, named):
-    with pytest.raises(OptionError, match=named):
-        FaceAutoencoder(*arguments)
 
 
 def test_models_come_back_with_their_crop_rule(tmp_path):
