@@ -211,7 +211,8 @@ class ImageAugmentation:
         corners, bent = self._looked_up(matrix, nodes)
         made: list[tuple[Tensor, Tensor]] = [(images, images)] * count
         # Pictures with as many tiles together, since CLAHE takes those at once.
-        for rows in colours[-1].argsort(stable=True).split(max(1, _PIECE_PX // size**2)):
+        order, step = colours[-1].argsort(stable=True), max(1, _PIECE_PX // size**2)
+        for rows in (order[start : start + step] for start in range(0, count, step)):
             pictures = self._coloured(images[rows], *(each[rows] for each in colours))
             seen = warping.sample_unit(pictures, warping.spread(bent[rows], size))
             if masks is not None:
