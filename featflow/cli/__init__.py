@@ -11,8 +11,12 @@ import sys
 
 def main() -> None:
     """Entry point of the ``featflow`` command."""
-    from featflow.cli.app import run
-    from featflow.cli.console import show_warnings
+    try:
+        from featflow.cli.app import run
+        from featflow.cli.console import show_warnings
 
-    show_warnings()
-    sys.exit(run(sys.argv[1:]))
+        show_warnings()
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while libraries were loaded: nothing had begun
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)

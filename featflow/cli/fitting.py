@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from featflow.errors import MissingExtraError, OptionError
 from featflow.train.callbacks import Callback
@@ -14,6 +14,7 @@ from featflow.train.events import TensorBoard
 from featflow.train.face_recipe import read_face_recipe
 from featflow.train.face_run import finish, prepare
 from featflow.train.loop import NodeTrainer
+from featflow.train.lr_finder import Mode
 from featflow.train.preview import PreviewBuffer
 from featflow.train.recipe import read_recipe
 from featflow.train.run import build_task
@@ -53,6 +54,22 @@ class Wanted:
     preview: bool
     say: Callable[[str], Any]
 
+    def check(self) -> None:
+        """Refuse what does not go together, before any data are read.
+
+        Raises:
+            OptionError: an option cannot be used.
+        """
+        if self.find_lr not in ("", *get_args(Mode)):
+            raise OptionError(f"--find-lr is one of {get_args(Mode)}, got {self.find_lr!r}")
+        if self.find_lr and rank_and_world()[1] > 1:
+            raise OptionError("--find-lr works in one process: each would find a rate of its own")
+        if self.find_lr and self.resume:
+            raise OptionError(
+                "--find-lr is for the start of a run, and a resumed run keeps the rate that it "
+                "has; leave out --find-lr or --resume"
+            )
+
     def folder(self, name: str) -> Path:
         """Where checkpoints go."""
         return self.work or Path("runs") / name
@@ -65,6 +82,7 @@ class Wanted:
 
 def node(wanted: Wanted) -> dict[str, Any]:
     """Fit a node; returns what to print."""
+    wanted.check()
     recipe = read_recipe(wanted.recipe, wanted.changes)
     folder = wanted.folder(recipe.node.replace("/", "-"))
     if wanted.preview:
@@ -100,6 +118,7 @@ def faces(wanted: Wanted) -> dict[str, Any]:
     """Fit a face model; returns what to print."""
     from featflow.train.callbacks import Progress
 
+    wanted.check()
     recipe = read_face_recipe(wanted.recipe, wanted.changes)
     folder = wanted.folder(wanted.recipe.stem)
     callbacks: list[Callback] = [Progress(wanted.say)]
@@ -122,10 +141,6 @@ def _look(wanted: Wanted, trainer: Trainer, folder: Path) -> dict[str, Any]:
     """One batch on trial, or a search for the learning rate."""
     if wanted.dry_run:
         return dry_run(trainer)
-    if wanted.find_lr not in ("set", "graph_and_set", "graph_and_exit"):
-        raise OptionError(
-            f"--find-lr is set, graph_and_set or graph_and_exit, got {wanted.find_lr!r}"
-        )
     figure = None
     if wanted.find_lr != "set":
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,6 +82,18 @@ class ChipFile:
             raise output_error(self.path, error) from error
         with atomic_path(self.path) as temporary, temporary.open("wb") as file:
             np.lib.format.write_array(file, np.ascontiguousarray(chips), allow_pickle=False)
+
+
+def split_layers(chip: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Crop (S, S, 3) and masks (M, S, S) of one chip (S, S, 3 + M)."""
+    height, width, layers = chip.shape
+    if layers == 3:
+        return chip, np.empty((0, height, width), np.uint8)
+    crop = np.empty((height, width, 3), np.uint8)
+    masks = np.empty((layers - 3, height, width), np.uint8)
+    # Slicing copies byte by byte; OpenCV takes many at once, and loading is mostly this copy.
+    cv2.mixChannels([chip], [crop, *masks], [n for at in range(layers) for n in (at, at)])
+    return crop, masks
 
 
 def default_cache() -> Path:

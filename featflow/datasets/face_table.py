@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -103,9 +104,11 @@ def read_targets(table: pd.DataFrame, columns: Sequence[str]) -> Targets:
     """
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise SchemaError(
-            f"the table has no column {', '.join(missing)}; it has {', '.join(table.columns)}"
+        near = get_close_matches(missing[0], map(str, table.columns), 5)
+        hint = (
+            f"did you mean {', '.join(near)}?" if near else f"none of {len(table.columns)} is near"
         )
+        raise SchemaError(f"the table has no column {', '.join(missing)}; {hint}")
     values = np.full((len(table), len(columns)), np.nan, np.float32)
     classes: dict[str, tuple[str, ...]] = {}
     for at, name in enumerate(columns):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from featflow.datasets.chips import ChipFile, chip_key, cut_source, default_cache
+from featflow.datasets.chips import ChipFile, chip_key, cut_source, default_cache, split_layers
 from featflow.datasets.face_table import TableFaces, Targets, read_targets
 from featflow.errors import (
     AbsentGroupError,
@@ -144,12 +144,12 @@ class FaceDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         number = range(len(self))[index]
         file, at = self._chip_of[number]
-        chip = torch.from_numpy(file.read(at))
-        sample = {"crop": chip[..., :3].contiguous(), "row": torch.tensor(int(self.rows[number]))}
+        crop, masks = split_layers(file.read(at))
+        sample = {"crop": torch.from_numpy(crop), "row": torch.tensor(int(self.rows[number]))}
         if self.points is not None:
             sample["points"] = torch.from_numpy(self.points[number])
         if self.mask_names:
-            sample["mask"] = chip[..., 3:].permute(2, 0, 1).contiguous()
+            sample["mask"] = torch.from_numpy(masks)
         if self.targets.columns:
             sample["targets"] = torch.from_numpy(self.targets.values[number])
         return sample

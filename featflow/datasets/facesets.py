@@ -124,7 +124,8 @@ class FaceLoader(Dataset[Batch]):
         batch_size: samples a batch, in each process.
         seed: of order and transform; :class:`FaceSets` have a seed of their own for the order.
         workers: processes that read and transform; 0 works in the caller's.
-        transform: changes a collated batch with the chance that it is given.
+        transform: changes a collated batch with the chance that it is given. One with an
+            attribute ``share`` is given equal chance in each process, and draws its share.
         rank: number of this process among those that train together.
         world: how many those are; together their batches are one process's larger batch.
 
@@ -164,7 +165,8 @@ class FaceLoader(Dataset[Batch]):
         batch: Batch = default_collate([self.source.at(p) for p in positions])
         if self.transform is None:
             return batch
-        entropy = np.random.SeedSequence([self.seed, self.rank, number]).generate_state(2)
+        rank = 0 if hasattr(self.transform, "share") else self.rank
+        entropy = np.random.SeedSequence([self.seed, rank, number]).generate_state(2)
         chance = torch.Generator().manual_seed(int(entropy[0]) << 31 ^ int(entropy[1]))
         return self.transform(batch, chance)
 

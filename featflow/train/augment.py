@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from featflow.errors import ArrayError, OptionError
 from featflow.geometry.landmarks import MIRROR_68
@@ -94,6 +95,9 @@ class AugmentOptions:
             raise OptionError(f"augmentation: too many CLAHE tiles for {self.size} pixels")
 
 
+_LOWEST, _HIGHEST = (0.0, -128.0, -128.0), (100.0, 127.0, 127.0)
+"""Ends of L*, a* and b*."""
+
 _MOST = {
     "lightness": 1.0,
     "colour": 1.0,
@@ -113,15 +117,47 @@ class Augmented:
         targets: (N, 3, S, S), the same faces before the warp: what it shall give.
         masks: (N, M, S, S) of the targets, 0..1, or None.
         points: (N, P, 2) on the targets, pixels, or None.
-        field: (N, S, S, 2) where on the target each pixel of the input lies;
-            :func:`featflow.train.warping.follow_points` finds points on the input with it.
+        nodes: (N, G, G, 2) pixels, shifts of the warp's nodes.
     """
 
     inputs: Tensor
     targets: Tensor
     masks: Tensor | None
     points: Tensor | None
-    field: Tensor
+    nodes: Tensor
+
+    @property
+    def field(self) -> Tensor:
+        """(N, S, S, 2) where on the target each pixel of the input lies;
+        :func:`featflow.train.warping.follow_points` finds points on the input with it."""
+        return warping.field_of(self.nodes, self.targets.shape[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which faces of a larger batch are a process's own: every ``world``-th from ``rank`` on.
+
+    Chance is drawn for all of them, so that processes together see what one would.
+
+    Attributes:
+        rank: number of the process.
+        world: how many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def rand(self, count: int, *shape: int, generator: torch.Generator) -> Tensor:
+        """Uniform 0..1, (count, *shape)."""
+        return torch.rand(count * self.world, *shape, generator=generator)[self.rank :: self.world]
+
+    def randn(self, count: int, *shape: int, generator: torch.Generator) -> Tensor:
+        """Normal, (count, *shape)."""
+        return torch.randn(count * self.world, *shape, generator=generator)[self.rank :: self.world]
+
+
+_PIECE_PX = 1 << 17
+"""Pixels that are worked on at once: few enough to stay in the processor's cache."""
 
 
 class ImageAugmentation:
@@ -131,14 +167,20 @@ class ImageAugmentation:
         options: what to do.
         seed: of the chance.
         mirror: (P,) partner of each point when left and right change places.
+        share: which faces of a batch that processes share are given.
     """
 
     def __init__(
-        self, options: AugmentOptions, seed: int = 0, mirror: NDArray[np.int64] = MIRROR_68
+        self,
+        options: AugmentOptions,
+        seed: int = 0,
+        mirror: NDArray[np.int64] = MIRROR_68,
+        share: Share | None = None,
     ) -> None:
         self.options = options
         self.generator = torch.Generator().manual_seed(seed)
         self.mirror = torch.from_numpy(np.array(mirror))
+        self.share = share or Share()
 
     def __call__(
         self,
@@ -160,17 +202,28 @@ class ImageAugmentation:
             ArrayError: a shape or type does not fit.
         """
         self._check(images, masks, points, near)
-        pictures = self.color_adjust(images)
-        matrix, flipped = self.transform(len(images))
-        back = warping.inverse(matrix)
-        layers = pictures if masks is None else torch.cat([pictures, _unit(masks)], 1)
-        seen = warping.sample(layers, warping.affine_field(back, self.options.size))
+        count, size = len(images), self.options.size
+        # All chance is drawn first, so that it does not depend on the pieces.
+        colours = self._draw_colours(count)
+        matrix, flipped = self.transform(count)
         moved = self._moved(matrix, flipped, points)
-        field = self.warp(len(images), moved, self._moved(matrix, flipped, near))
-        # The input is looked up in the original once, through both maps: less blur than two.
-        inputs = warping.sample(pictures, warping.carry(back, field))
-        kept = None if masks is None else seen[:, 3:]
-        return Augmented(inputs, seen[:, :3], kept, moved, field)
+        nodes = self._draw_nodes(count, moved, self._moved(matrix, flipped, near))
+        corners, bent = self._looked_up(matrix, nodes)
+        made: list[tuple[Tensor, Tensor]] = [(images, images)] * count
+        # Pictures with as many tiles together, since CLAHE takes those at once.
+        order, step = colours[-1].argsort(stable=True), max(1, _PIECE_PX // size**2)
+        for rows in (order[start : start + step] for start in range(0, count, step)):
+            pictures = self._coloured(images[rows], *(each[rows] for each in colours))
+            seen = warping.sample_unit(pictures, warping.spread(bent[rows], size))
+            if masks is not None:
+                pictures = torch.cat([pictures, _unit(masks[rows])], 1)
+            kept = warping.sample_unit(pictures, warping.spread(corners[rows], size))
+            for row, one, other in zip(rows.tolist(), seen, kept, strict=True):
+                made[row] = one, other
+        # In a worker process this stacks into memory that is shared, which saves a copy.
+        inputs, targets = (default_collate(list(each)) for each in zip(*made, strict=True))
+        drawn = None if masks is None else targets[:, 3:]
+        return Augmented(inputs, targets[:, :3], drawn, moved, nodes)
 
     def color_adjust(self, images: Tensor) -> Tensor:
         """Shift L*, a* and b*, equalise the contrast of some; (N, 3, S, S) sRGB 0..1.
@@ -181,28 +234,40 @@ class ImageAugmentation:
         Args:
             images: (N, S, S, 3) uint8 RGB.
         """
-        options = self.options
-        lab = colour_tables.bytes_to_lab(images)
-        most = torch.tensor([options.lightness, options.colour, options.colour])
-        amount = self._uniform(len(images), 3) * most
-        low = torch.tensor([0.0, -128.0, -128.0])[:, None, None]
-        high = torch.tensor([100.0, 127.0, 127.0])[:, None, None]
-        amount = amount[..., None, None]
-        end = torch.where(amount > 0, high, low)
-        lab = lab * (1 - amount.abs()) + amount.abs() * end
-        self._equalise(lab)
-        return colour_tables.lab_to_rgb(lab)
+        return self._coloured(images, *self._draw_colours(len(images)))
 
-    def _equalise(self, lab: Tensor) -> None:
-        """CLAHE on L* of some pictures, in place; those with equally many tiles together."""
+    def _draw_colours(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Factor (N, 3) and summand (N, 3) of L*, a* and b*; CLAHE's tiles (N,), 0 for none."""
         options = self.options
-        chosen = torch.rand(len(lab), generator=self.generator) < options.clahe_chance
-        more = torch.randint(options.clahe_more + 1, (len(lab),), generator=self.generator)
+        amount = self._uniform(count, 3)
+        amount *= torch.tensor([options.lightness, options.colour, options.colour])
+        end = torch.where(amount > 0, torch.tensor(_HIGHEST), torch.tensor(_LOWEST))
+        chosen = self._chance(count) < options.clahe_chance
+        more = (self._chance(count) * (options.clahe_more + 1)).long()
         tiles = options.clahe_tiles + more * (options.clahe_tiles // 2)
-        for count in sorted(set(tiles[chosen].tolist())):
-            rows = (chosen & (tiles == count)).nonzero()[:, 0]
-            grey = (lab[rows, 0] * 2.55).round().clamp(0, 255).byte()
-            lab[rows, 0] = clahe(grey, count, options.clahe_clip) / 2.55
+        return 1 - amount.abs(), amount.abs() * end, tiles * chosen
+
+    def _coloured(self, images: Tensor, gain: Tensor, bias: Tensor, tiles: Tensor) -> Tensor:
+        """The pictures (N, 3, S, S) 0..1 with their colours shifted and contrast equalised."""
+        if not self._has_colour:
+            return images.permute(0, 3, 1, 2) / 255
+        places = colour_tables.shifted(colour_tables.roots_of(images), gain, bias)
+        for count in set(tiles.tolist()) - {0}:
+            rows = (tiles == count).nonzero()[:, 0]
+            places[rows] = self._equalised(places[rows], int(count))
+        return colour_tables.rgb_of(places).reshape(len(images), 3, *images.shape[1:3])
+
+    @property
+    def _has_colour(self) -> bool:
+        return any((self.options.lightness, self.options.colour, self.options.clahe_chance))
+
+    def _equalised(self, places: Tensor, tiles: int) -> Tensor:
+        """CLAHE on L*."""
+        lightness = colour_tables.lightness_of(places)
+        grey = (lightness * 2.55).round_().clamp_(0, 255).byte()
+        side = self.options.size
+        equal = clahe(grey.reshape(-1, side, side), tiles, self.options.clahe_clip)
+        return colour_tables.lighten(places, equal.reshape(grey.shape) / 2.55 - lightness)
 
     def transform(self, count: int) -> tuple[Tensor, Tensor]:
         """Draw affine maps (N, 2, 3) from crop to target pixels, and who is mirrored (N,)."""
@@ -211,7 +276,7 @@ class ImageAugmentation:
         zoom = 1 + self._uniform(count) * options.zoom
         shift = self._uniform(count, 2) * options.shift
         affine = warping.about_centre(angle, zoom, shift, options.size)
-        flipped = torch.rand(count, generator=self.generator) < options.flip
+        flipped = self._chance(count) < options.flip
         return warping.compose(warping.mirror(flipped, options.size), affine), flipped
 
     def warp(self, count: int, points: Tensor | None = None, near: Tensor | None = None) -> Tensor:
@@ -220,15 +285,28 @@ class ImageAugmentation:
         With ``near`` the input's points lie there, plus noise; otherwise a grid of nodes is
         moved at random.
         """
+        return warping.field_of(self._draw_nodes(count, points, near), self.options.size)
+
+    def _draw_nodes(self, count: int, points: Tensor | None, near: Tensor | None) -> Tensor:
+        """Shifts (N, G, G, 2) of the nodes of :meth:`warp`, pixels."""
         options = self.options
         if near is not None and points is not None:
-            noise = torch.randn(near.shape, generator=self.generator) * options.landmark_noise
-            return warping.landmark_field(near + noise, points, options.size)
-        nodes = torch.randn(
-            *(count, options.warp_cells + 1, options.warp_cells + 1, 2), generator=self.generator
-        )
-        moved = warping.spread(nodes * options.warp, options.size)
-        return warping.pixel_centres(options.size) + moved
+            noise = self.share.randn(*near.shape, generator=self.generator)
+            seen = near + noise * options.landmark_noise
+            return warping.landmark_nodes(seen, points, options.size)
+        grid = (options.warp_cells + 1, options.warp_cells + 1, 2)
+        return self.share.randn(count, *grid, generator=self.generator) * options.warp
+
+    def _looked_up(self, matrix: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the corners of targets and the nodes of inputs lie on the crop, in -1..1.
+
+        The input is looked up on the crop once, through both maps: less blur than two. Both maps
+        are linear between nodes, so that carrying the nodes carries all pixels.
+        """
+        size, back = self.options.size, warping.inverse(matrix)
+        corners = warping.node_places(2, size).expand(len(matrix), -1, -1, -1)
+        bent = warping.node_places(nodes.shape[1], size) + nodes
+        return tuple(warping.carry(back, each) * (2 / size) - 1 for each in (corners, bent))  # type: ignore[return-value]
 
     def _moved(self, matrix: Tensor, flipped: Tensor, points: Tensor | None) -> Tensor | None:
         """Points on the target; in a mirrored face left and right change places."""
@@ -238,7 +316,10 @@ class ImageAugmentation:
         return torch.where(flipped[:, None, None], moved[:, self.mirror], moved)
 
     def _uniform(self, *shape: int) -> Tensor:
-        return 2 * torch.rand(shape, generator=self.generator) - 1
+        return 2 * self._chance(*shape) - 1
+
+    def _chance(self, *shape: int) -> Tensor:
+        return self.share.rand(*shape, generator=self.generator)
 
     def _check(
         self, images: Tensor, masks: Tensor | None, points: Tensor | None, near: Tensor | None
@@ -281,9 +362,10 @@ class NearLandmarks:
         )
         self.nearest = distance.topk(min(choices, len(other)), largest=False).indices
 
-    def draw(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, rows: Tensor, generator: torch.Generator, share: Share | None = None) -> Tensor:
         """One of the nearest for each row (B,), (B, P, 2)."""
-        pick = torch.randint(self.nearest.shape[1], (len(rows),), generator=generator)
+        chance = (share or Share()).rand(len(rows), generator=generator)
+        pick = (chance * self.nearest.shape[1]).long()
         return self.other[self.nearest[rows, pick]]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,16 +32,13 @@ def clahe(grey: Tensor, tiles: int, clip: float = 2.0) -> Tensor:
         raise OptionError(f"CLAHE of {height} x {width}: {tiles} tiles, clip {clip} cannot be used")
     padded = _divisible(grey, tiles)
     tables = _tables(padded, tiles, clip)
-    rows = _blend(height, padded.shape[-2] // tiles, tiles)
-    columns = _blend(width, padded.shape[-1] // tiles, tiles)
+    tile_size = padded.shape[-2] // tiles, padded.shape[-1] // tiles
     picture = torch.arange(len(grey), dtype=torch.int32)[:, None, None] * tiles**2
     value = grey.int() + picture * _LEVELS
     out = torch.zeros(grey.shape)
-    for row, part_y in rows:
-        for column, part_x in columns:
-            tile = ((row[:, None] * tiles + column) * _LEVELS).int()
-            seen = tables.flatten().index_select(0, (value + tile).flatten())
-            out.addcmul_(seen.reshape(grey.shape), part_y[:, None] * part_x)
+    for first, part in _around((height, width), tile_size, tiles):
+        seen = tables.flatten().index_select(0, (value + first).flatten())
+        out.addcmul_(seen.reshape(grey.shape), part)
     return out.round_().clamp_(0, 255).byte()
 
 
@@ -72,6 +71,19 @@ def _tables(padded: Tensor, tiles: int, clip: float) -> Tensor:
     level = torch.arange(_LEVELS)
     histogram = histogram + ((level % step == 0) & (level // step < rest))
     return (histogram.cumsum(1) * (255.0 / area)).round().clamp(0, 255).float()
+
+
+@lru_cache(maxsize=32)
+def _around(
+    size: tuple[int, int], tile_size: tuple[int, int], tiles: int
+) -> list[tuple[Tensor, Tensor]]:
+    """For the four tiles around each pixel: first entry of their tables, and their part."""
+    rows, columns = (_blend(*each, tiles) for each in zip(size, tile_size, strict=True))
+    return [
+        (((row[:, None] * tiles + column) * _LEVELS).int(), part_y[:, None] * part_x)
+        for row, part_y in rows
+        for column, part_x in columns
+    ]
 
 
 def _blend(size: int, tile: int, tiles: int) -> list[tuple[Tensor, Tensor]]:

@@ -1,7 +1,8 @@
-"""L*a*b* and back through tables: what :mod:`featflow.train.colour` computes, in half the time.
+"""Shifting colours in L*a*b* through tables: what :mod:`featflow.train.colour` computes, faster.
 
-Accurate to less than a grey level; without gradients. Powers and selections cost most of a
-conversion; tables are read in a fraction of their time.
+Accurate to less than a grey level; without gradients. L*, a* and b* are linear in the curved X, Y
+and Z (the CIE's f(X), f(Y), f(Z), here "roots"), so a shift of theirs is one affine map of roots.
+Powers and selections cost most of a conversion; tables are read in a fraction of their time.
 """
 
 from __future__ import annotations
@@ -13,43 +14,68 @@ from torch import Tensor
 
 from featflow.train import colour
 
-_ENTRIES = 1 << 16
-_LEAST_ROOT, _MOST_ROOT = -0.75, 1.75
+_LAST = (1 << 16) - 1
+_LEAST, _MOST = -0.75, 1.75
 """Roots that any L* in 0..100 and a*, b* in -128..127 lead to, with room."""
+_STEP = (_MOST - _LEAST) / _LAST
+
+_TO_LAB = torch.tensor([[0.0, 116, 0], [500, -500, 0], [0, 200, -200]])
+_LAB_AT_0 = torch.tensor([[-16.0], [0], [0]])
+_TO_ROOTS = torch.tensor([[1 / 116, 1 / 500, 0], [1 / 116, 0, 0], [1 / 116, 0, -1 / 200]])
 
 
-def bytes_to_lab(images: Tensor) -> Tensor:
-    """L*a*b* (N, 3, H, W) of (N, H, W, 3) uint8 sRGB."""
+def roots_of(images: Tensor) -> Tensor:
+    """Roots (N, 3, H * W) of (N, H, W, 3) uint8 sRGB."""
+    light, root, _, _ = _tables()
     level = images.permute(0, 3, 1, 2).reshape(len(images), 3, -1).int()
-    light = _tables()[0].index_select(0, level.flatten()).reshape(level.shape)
-    root = _look_up(_tables()[1], _matrix("to_xyz") @ light, 0.0, 1.0)
-    x, y, z = root.unbind(1)
-    lab = torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
-    return lab.reshape(len(images), 3, *images.shape[1:3])
+    return _entries(root, _mixed("to_xyz", _entries(light, level)).int())
 
 
-def lab_to_rgb(lab: Tensor) -> Tensor:
-    """sRGB 0..1 (N, 3, H, W) of L*a*b*, clipped."""
-    lightness, a, b = lab.flatten(2).unbind(1)
-    y = (lightness + 16) / 116
-    root = torch.stack([y + a / 500, y, y - b / 200], 1)
-    xyz = _look_up(_tables()[2], root, _LEAST_ROOT, _MOST_ROOT)
-    light = _matrix("to_light") @ xyz
-    return _look_up(_tables()[3], light, 0.0, 1.0).reshape(lab.shape)
+def shifted(roots: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """Places (N, 3, P) in the tables of the roots whose L*a*b* are ``gain`` times it + ``bias``.
+
+    Args:
+        roots: (N, 3, P).
+        gain: (N, 3) factors of L*, a* and b*.
+        bias: (N, 3) what is added.
+    """
+    linear = _TO_ROOTS @ (gain[..., None] * _TO_LAB)
+    offset = _TO_ROOTS @ (gain[..., None] * _LAB_AT_0 + bias[..., None] - _LAB_AT_0)
+    return torch.baddbmm((offset - _LEAST) / _STEP, linear / _STEP, roots)
 
 
-def _look_up(table: Tensor, value: Tensor, low: float, high: float) -> Tensor:
-    """Entry of a table that spans low..high; values beyond take its ends."""
-    last = len(table) - 1
-    index = (value - low).mul_(last / (high - low)).add_(0.5).clamp_(0, last).int()
-    return table.index_select(0, index.flatten()).reshape(value.shape)
+def lightness_of(places: Tensor) -> Tensor:
+    """L* (N, P) at places (N, 3, P)."""
+    return (places[:, 1] * _STEP + _LEAST) * 116 - 16
+
+
+def lighten(places: Tensor, change: Tensor) -> Tensor:
+    """Places with L* changed by (N, P); a* and b* stay."""
+    return places + (change / (116 * _STEP))[:, None]
+
+
+def rgb_of(places: Tensor) -> Tensor:
+    """sRGB 0..1 (N, 3, P) at places, clipped; the places are spent."""
+    _, _, cube, curve = _tables()
+    xyz = _entries(cube, places.add_(0.5).clamp_(0, _LAST).int())
+    return _entries(curve, _mixed("to_light", xyz).clamp_(0, _LAST).int())
+
+
+def _mixed(matrix: str, values: Tensor) -> Tensor:
+    """Values (N, 3, P) times a matrix, as places in a table of 0..1, to be rounded down."""
+    linear = (_matrix(matrix) * _LAST).expand(len(values), 3, 3)
+    return torch.baddbmm(torch.full((1, 3, 1), 0.5), linear, values)
+
+
+def _entries(table: Tensor, places: Tensor) -> Tensor:
+    return table.index_select(0, places.flatten()).reshape(places.shape)
 
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Light of a byte, root of an XYZ, XYZ of a root, sRGB of a light."""
-    unit = torch.linspace(0, 1, _ENTRIES, dtype=torch.float64)
-    roots = torch.linspace(_LEAST_ROOT, _MOST_ROOT, _ENTRIES, dtype=torch.float64)
+    unit = torch.linspace(0, 1, _LAST + 1, dtype=torch.float64)
+    roots = torch.linspace(_LEAST, _MOST, _LAST + 1, dtype=torch.float64)
     light = colour.srgb_to_linear(torch.arange(256, dtype=torch.float64) / 255)
     lightness = colour.xyz_to_lab(unit.expand(3, 1, -1))[0, 0]
     return (

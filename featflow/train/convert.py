@@ -82,6 +82,11 @@ class Converter:
 
     def __post_init__(self) -> None:
         self.model.check_label(self.to)
+        if self.crop.size != self.model.side:
+            raise OptionError(
+                f"{self.model.kind} takes faces of {self.model.side} pixels, and the crop has "
+                f"{self.crop.size}; use the rule that load_face_model returns with the model"
+            )
         if self.blend.mask == "learned" and not self.model.learn_mask:
             raise OptionError("the model learned no mask; use a part that landmarks give")
 

@@ -42,6 +42,21 @@ def process_group() -> Iterator[tuple[int, int]]:
         dist.destroy_process_group()
 
 
+def mean_of_processes(values: dict[str, float], device: torch.device) -> dict[str, float]:
+    """Mean of each number over all processes; as it is where there is one.
+
+    Args:
+        values: numbers by name, the same names in each process.
+        device: where the processes' model is; nccl sends nothing else.
+    """
+    world = rank_and_world()[1]
+    if world == 1:
+        return values
+    numbers = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+    dist.all_reduce(numbers)
+    return dict(zip(values, (numbers / world).tolist(), strict=True))
+
+
 def shared_model(model: nn.Module) -> nn.Module:
     """The model whose gradients are the mean over all processes; itself where there is one."""
     if rank_and_world()[1] == 1:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from featflow.datasets.faces import STORED
 from featflow.errors import OptionError, RecipeError
 from featflow.geometry.centring import Centring
 from featflow.geometry.crop import CropRule
+from featflow.geometry.hull_masks import PART_NAMES
 from featflow.geometry.warp import Outside
 from featflow.train.augment import AugmentOptions
 from featflow.train.losses.collator import LossCollator
@@ -37,6 +39,10 @@ class FaceModel:
     learn_mask: bool = False
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise OptionError(f"seed must be 0 or more, got {self.seed}")
+
 
 @dataclass(frozen=True, slots=True)
 class FaceData:
@@ -52,7 +58,8 @@ class FaceData:
         missing: whether sources that are gone are an error.
         workers: processes that load and augment.
         cache: folder of the crops; empty for featflow's own.
-        preview: faces of each identity on a preview sheet.
+        preview: faces of each identity on a preview sheet; 0 draws none.
+        show_mask: lay red over what lies outside the mask on preview sheets.
     """
 
     root: str = ""
@@ -65,6 +72,22 @@ class FaceData:
     workers: int = 0
     cache: str = ""
     preview: int = 4
+    show_mask: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.workers, self.preview) < 0:
+            raise OptionError(
+                f"workers and preview must be 0 or more, got {self.workers} and {self.preview}"
+            )
+        if not 0 < self.coverage <= 2 or abs(self.shift_y) > 0.5:
+            raise OptionError(
+                "coverage must be above 0 and at most 2, shift_y within half a side, "
+                f"got {self.coverage} and {self.shift_y}"
+            )
+        if self.mask not in (STORED, *PART_NAMES):
+            raise OptionError(
+                f"mask must be {STORED!r} or one of {', '.join(PART_NAMES)}, got {self.mask!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

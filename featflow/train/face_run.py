@@ -14,6 +14,7 @@ import torch
 from featflow.datasets.faces import FaceDataset
 from featflow.datasets.facesets import FaceLoader, FaceSets
 from featflow.files import write_text_atomic
+from featflow.train.augment import Share
 from featflow.train.callbacks import Callback
 from featflow.train.distributed import rank_and_world
 from featflow.train.events import TensorBoard
@@ -94,14 +95,17 @@ def prepare(
         recipe.batch_size,
         seed=face.seed,
         workers=recipe.data.workers,
-        transform=AugmentFaces(sets, recipe.augment, to_landmarks=recipe.to_landmarks),
+        transform=AugmentFaces(
+            sets, recipe.augment, to_landmarks=recipe.to_landmarks, share=Share(rank, world)
+        ),
         rank=rank,
         world=world,
     )
     told = [*callbacks, *([board] if board else [])]
     if recipe.data.preview and not rank:
         samples = Samples.of(sets, recipe.data.preview)
-        told.append(Preview(samples, work / "previews", board=board, buffer=buffer))
+        folder, overlay = work / "previews", recipe.data.show_mask
+        told.append(Preview(samples, folder, show_mask=overlay, board=board, buffer=buffer))
     trainer = Trainer(
         model,
         loader,

@@ -45,6 +45,9 @@ class OptimConfig:
         warmup: steps of linear warm-up.
         lr_end: last rate of ``cosine``, as a part of ``lr``.
         ema: decay of the averaged weights; 0 keeps none.
+
+    Raises:
+        OptionError: a value cannot be used; the message names it.
     """
 
     name: str = "adam"
@@ -63,6 +66,26 @@ class OptimConfig:
     warmup: int = 0
     lr_end: float = 0.0
     ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMISERS:
+            known = ", ".join(OPTIMISERS)
+            raise OptionError(f"no optimiser is called {self.name!r}; known optimisers: {known}")
+        if self.amsgrad and "amsgrad" not in OPTIMISERS[self.name][1]:
+            raise OptionError(f"{self.name} has no amsgrad")
+        if self.precision not in get_args(Precision):
+            raise OptionError(f"precision must be one of {get_args(Precision)}")
+        if self.accumulate < 1:
+            raise OptionError(f"accumulate must be 1 or more, got {self.accumulate}")
+        for name, below in (("lr", math.inf), ("weight_decay", math.inf), ("ema", 1)):
+            if not 0 <= getattr(self, name) < below:
+                raise OptionError(f"{name} must be 0 or more and below {below}, got {self}")
+        self.schedule_of_rate()
+        GradClip(self.clip, self.clip_value)
+
+    def schedule_of_rate(self) -> Schedule:
+        """The learning rate by step, as parts of ``lr``."""
+        return Schedule(self.schedule, self.steps, self.warmup, self.lr_end)
 
 
 _ADAM = ("betas", "eps", "amsgrad")
@@ -96,13 +119,8 @@ def make_optimiser(model: nn.Module, config: OptimConfig) -> Optimizer:
     """The torch optimiser that a configuration names.
 
     Raises:
-        OptionError: the name is unknown, or a number cannot be used.
+        OptionError: a number cannot be used.
     """
-    if config.name not in OPTIMISERS:
-        known = ", ".join(OPTIMISERS)
-        raise OptionError(f"no optimiser is called {config.name!r}; known optimisers: {known}")
-    if config.amsgrad and "amsgrad" not in OPTIMISERS[config.name][1]:
-        raise OptionError(f"{config.name} has no amsgrad")
     make, taken = OPTIMISERS[config.name]
     try:
         return make(
@@ -136,15 +154,10 @@ class Optimiser:
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig) -> None:
-        if config.accumulate < 1:
-            raise OptionError(f"accumulate must be 1 or more, got {config.accumulate}")
-        if config.precision not in get_args(Precision):
-            raise OptionError(f"precision must be one of {get_args(Precision)}")
         self.model, self.config = model, config
         self.torch = make_optimiser(model, config)
         self.clip = GradClip(config.clip, config.clip_value)
-        schedule = Schedule(config.schedule, config.steps, config.warmup, config.lr_end)
-        self.scheduler = Scheduler(self.torch, schedule)
+        self.scheduler = Scheduler(self.torch, config.schedule_of_rate())
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.scaler = torch.amp.GradScaler(self._device(), enabled=config.precision == "fp16")
         self.norm = math.nan

@@ -140,7 +140,8 @@ class Preview(Callback):
         samples: what to show.
         folder: where sheets go.
         timelapse: keep one a checkpoint.
-        show_mask: lay red over what lies outside the mask; may be changed at any time.
+        show_mask: lay red over what lies outside the mask, where there is one; may be changed at
+            any time.
         board: also shows the sheets.
         buffer: for a window.
     """
@@ -159,11 +160,15 @@ class Preview(Callback):
         self.show_mask, self.board, self.buffer = show_mask, board, buffer
 
     def on_save(self, trainer: Trainer, path: Path) -> None:
-        """Draw the sheet of the present weights."""
+        """Draw the sheet that goes with the checkpoint."""
+        self.draw(trainer, keep=self.timelapse)
+
+    def draw(self, trainer: Trainer, keep: bool = False) -> None:
+        """Draw the sheet of the present weights, and keep it among the time-lapse if asked to."""
         with trainer.lent(trainer.average) as model:
-            sheet = preview_sheet(model, self.samples, self.show_mask)
+            sheet = preview_sheet(model, self.samples, self.show_mask and bool(self.samples.masks))
         write_png(self.folder / "preview.png", sheet)
-        if self.timelapse:
+        if keep:
             write_png(self.folder / "timelapse" / f"{trainer.step:08}.png", sheet)
         if self.board is not None:
             self.board.add_image("preview", sheet, trainer.step)

@@ -20,7 +20,7 @@ from featflow.errors import OptionError, OutputError, TrainingError
 from featflow.train import checkpoint as states
 from featflow.train.average import State, copy_state
 from featflow.train.callbacks import Callback
-from featflow.train.distributed import rank_and_world, shared_model
+from featflow.train.distributed import mean_of_processes, rank_and_world, shared_model
 from featflow.train.feed import Batch, Data, as_data, count_samples, prefetch, to_device
 from featflow.train.metrics import NAME as METRICS
 from featflow.train.metrics import MetricsFile
@@ -206,7 +206,7 @@ class Trainer:
             batch: the next of the data if None; where gradients are accumulated, all next.
 
         Returns:
-            The losses, means over the accumulated batches.
+            The losses, means over the accumulated batches and over all processes.
         """
         started = time.monotonic()
         count = self.optimiser.config.accumulate
@@ -221,6 +221,7 @@ class Trainer:
             self.optimiser.forget()
             raise
         terms = {name: fmean(part[name] for part in parts) for name in parts[0]}
+        terms = mean_of_processes(terms, self.device)
         self._sound = False
         moved = self.optimiser.step()
         if not moved:

@@ -6,6 +6,8 @@ pixel lies at 0.5, 0.5. A field says for each pixel of the output where in the s
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,15 +32,11 @@ def carry(matrix: Tensor, points: Tensor) -> Tensor:
     return torch.stack(moved, -1)
 
 
-def affine_field(matrix: Tensor, size: int) -> Tensor:
-    """Field (N, size, size, 2) of maps (N, 2, 3) from output to source."""
-    field = torch.empty(len(matrix), size, size, 2)
-    along = torch.arange(size) + 0.5
-    for axis in range(2):
-        across = matrix[:, axis, :1] * along + matrix[:, axis, 2:]
-        down = matrix[:, axis, 1:2] * along
-        torch.add(across[:, None], down[:, :, None], out=field[..., axis])
-    return field
+def node_places(count: int, size: int) -> Tensor:
+    """(count, count, 2) coordinates of nodes that span a square from edge to edge."""
+    along = torch.linspace(0, size, count)
+    y, x = torch.meshgrid(along, along, indexing="ij")
+    return torch.stack([x, y], -1)
 
 
 def inverse(matrix: Tensor) -> Tensor:
@@ -87,11 +85,21 @@ def spread(nodes: Tensor, size: int) -> Tensor:
     Returns:
         (N, size, size, 2).
     """
-    count = nodes.shape[1]
+    pictures, count = nodes.shape[:2]
+    hat, both = _hats(count, size)
+    rows = torch.matmul(hat, nodes.reshape(pictures, count, count * 2))
+    return torch.matmul(rows.reshape(-1, count * 2), both).reshape(pictures, size, size, 2)
+
+
+@lru_cache(maxsize=8)
+def _hats(count: int, size: int) -> tuple[Tensor, Tensor]:
+    """Part of each node at each pixel centre, (size, count); and (2 count, 2 size) for rows.
+
+    Along a row x and y alternate, so their weights do too: one product serves both.
+    """
     position = (torch.arange(size) + 0.5) / size * (count - 1)
     hat = (1 - (position[:, None] - torch.arange(count)).abs()).clamp(min=0)
-    rows = torch.einsum("yg,nghc->nyhc", hat, nodes)
-    return torch.einsum("xh,nyhc->nyxc", hat, rows)
+    return hat, torch.kron(hat.T.contiguous(), torch.eye(2))
 
 
 def spline(where: Tensor, value: Tensor, at: Tensor, smooth: float = 1e-5) -> Tensor:
@@ -126,8 +134,8 @@ def _bend(distance: Tensor) -> Tensor:
     return torch.xlogy(distance.square(), distance.clamp(min=1e-12))
 
 
-def landmark_field(seen: Tensor, source: Tensor, size: int) -> Tensor:
-    """Field that shows at ``seen`` what stood at ``source``, and keeps the picture's edge.
+def landmark_nodes(seen: Tensor, source: Tensor, size: int) -> Tensor:
+    """Shifts of a grid that show at ``seen`` what stood at ``source`` and keep the edge.
 
     Args:
         seen: (N, P, 2) where points shall lie, pixels.
@@ -135,24 +143,31 @@ def landmark_field(seen: Tensor, source: Tensor, size: int) -> Tensor:
         size: side of the square.
 
     Returns:
-        (N, size, size, 2).
+        (N, G, G, 2) pixels, for :func:`spread`.
     """
     ends = torch.tensor([0.0, 0.5, 1.0])
     anchors = torch.cartesian_prod(ends, ends)
     anchors = anchors[(anchors != 0.5).any(1)].expand(len(seen), -1, -1)
     where = torch.cat([seen / size, anchors], 1)
     moved = torch.cat([(source - seen) / size, torch.zeros_like(anchors)], 1)
-    along = torch.linspace(0, 1, max(2, size // SPLINE_STEP + 1))
-    y, x = torch.meshgrid(along, along, indexing="ij")
-    nodes = spline(where, moved, torch.stack([x, y], -1).reshape(-1, 2))
-    shift = nodes.reshape(len(seen), len(along), len(along), 2) * size
-    return pixel_centres(size) + spread(shift, size)
+    at = node_places(max(2, size // SPLINE_STEP + 1), 1)
+    nodes = spline(where, moved, at.reshape(-1, 2))
+    return nodes.reshape(len(seen), *at.shape) * size
+
+
+def field_of(nodes: Tensor, size: int) -> Tensor:
+    """Field (N, size, size, 2) that is moved by shifts at nodes."""
+    return spread(node_places(nodes.shape[1], size) + nodes, size)
 
 
 def sample(images: Tensor, field: Tensor) -> Tensor:
     """Look up (N, C, H, W) at a field (N, h, w, 2), bilinear, the edge repeated."""
     height, width = images.shape[-2:]
-    grid = field * torch.tensor([2 / width, 2 / height]) - 1
+    return sample_unit(images, field * torch.tensor([2 / width, 2 / height]) - 1)
+
+
+def sample_unit(images: Tensor, grid: Tensor) -> Tensor:
+    """The same at coordinates (N, h, w, 2) in which the picture spans -1..1."""
     found: Tensor = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return found
 

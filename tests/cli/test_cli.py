@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from featflow.cli import main
 from featflow.cli.app import run
 from featflow.datasets import sample_clip, sample_photo
 from featflow.fex import read_fex
@@ -221,3 +222,16 @@ def test_the_strongest_emotion_of_each_row():
     rows = pd.DataFrame({"anger": [0.2, np.nan, 0.9], "fear": [0.8, np.nan, 0.1]}, index=[4, 5, 6])
     assert _strongest(rows) == ["fear 0.80", "", "anger 0.90"]
     assert _strongest(rows.loc[[5]]) == [""]
+
+
+def test_an_interrupt_while_libraries_are_loaded_has_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("featflow.cli.app.run", interrupted)
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"

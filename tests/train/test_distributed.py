@@ -5,11 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from featflow.train.checkpoint import NAME, part
 from featflow.train.distributed import process_group, rank_and_world
+from featflow.train.metrics import read_metrics
 
 SCRIPT = """
 import sys
@@ -21,7 +23,7 @@ from featflow.geometry.crop import CropRule
 from featflow.testing.painted import painted_faces
 from featflow.train.distributed import process_group
 from featflow.train.optim import OptimConfig
-from featflow.train.trainer import Trainer
+from featflow.train.trainer import Intervals, Trainer
 
 def loss(model, batch, step):
     pixels = batch["A"]["crop"].float().flatten(1) / 255
@@ -40,7 +42,8 @@ with process_group() as (rank, world):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(768, 16), nn.Tanh(), nn.Linear(16, 4))
     config = OptimConfig("adamw", lr=1e-2, clip="global_norm", clip_value=0.5, accumulate=2)
-    Trainer(model, data, loss, config, folder=folder if rank == 0 else folder / "other").fit(12)
+    own = folder if rank == 0 else folder / "other"
+    Trainer(model, data, loss, config, folder=own, every=Intervals(log=1)).fit(12)
 """
 
 
@@ -55,16 +58,19 @@ def run(folder, chips, processes):
     subprocess.run(
         [*command, str(folder), str(chips)], env=env, check=True, capture_output=True, timeout=240
     )
-    return part(load_file(folder / NAME), "model.")
+    metrics = read_metrics(folder / "metrics.csv")
+    return part(load_file(folder / NAME), "model."), [row["loss"] for row in metrics]
 
 
 def test_two_processes_equal_one_with_the_double_batch(tmp_path):
     (tmp_path / "chips").mkdir()
-    one = run(tmp_path / "one", tmp_path / "chips", 1)
-    two = run(tmp_path / "two", tmp_path / "chips", 2)
+    one, losses = run(tmp_path / "one", tmp_path / "chips", 1)
+    two, shared_losses = run(tmp_path / "two", tmp_path / "chips", 2)
     assert one.keys() == two.keys()
     for name, value in one.items():
         assert torch.allclose(value, two[name], atol=1e-5), name
+    assert len(losses) == 12
+    assert losses == pytest.approx(shared_losses, abs=1e-6)
     assert not (tmp_path / "two" / "other").exists(), "the second process wrote files"
 
 

@@ -1,5 +1,6 @@
 """The examples of docs/training.md, run as they stand."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -50,3 +51,45 @@ def test_the_recipe(tmp_path):
     (block,) = blocks("toml")
     (tmp_path / "recipe.toml").write_text(block)
     assert read_recipe(tmp_path / "recipe.toml").optim.lr == 2.5e-3
+
+
+def names_of(package, name):
+    """Whether a dotted name below featflow is there: a module, and what it holds."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join([package, *parts[:cut]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+def rows_of_names():
+    page = (DOCS / "training-api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", page, re.M)
+    return [row for row in rows if row[0] != "there"]
+
+
+def test_names_and_tests_of_the_page_of_names_exist():
+    tests = DOCS.parent / "tests"
+    for there, here, held in rows_of_names():
+        for name in re.findall(r"`((?:train|datasets)\.[\w.]+)`", here):
+            assert names_of("featflow", name), f"{there}: no {name}"
+        found = re.findall(r"`([\w/]+\.py)::(\w+)`", held)
+        assert found, f"{there}: no test"
+        for file, name in found:
+            assert f"def {name}(" in (tests / file).read_text(encoding="utf-8"), name
+
+
+def test_every_name_of_the_other_api_is_on_the_page(shared):
+    text = (shared / "reference" / "documents" / "training-api.txt").read_text(encoding="utf-8")
+    public = re.findall(r"^(?:class )?lib\.training\.([\w.]+)\(", text, re.M)
+    members = re.findall(r"^(?:property |classmethod )?(\w+)\([^)]*\) (?:->|[A-Z])", text, re.M)
+    members += re.findall(r"^property (\w+):", text, re.M)
+    assert len(public) > 30
+    listed = " ".join(row[0] for row in rows_of_names())
+    for name in {each.rsplit(".", 1)[-1] for each in public} | set(members):
+        assert re.search(rf"\b{name}`", listed), name

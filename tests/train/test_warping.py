@@ -74,6 +74,11 @@ def test_nodes_are_joined_as_scipy_joins_them():
         assert got[row] == pytest.approx(oracle(grid), abs=1e-5)
 
 
+def test_a_field_without_shifts_is_where_pixels_are():
+    field = warping.field_of(torch.zeros(2, 5, 5, 2), SIZE)
+    assert torch.allclose(field, warping.pixel_centres(SIZE).expand(2, -1, -1, -1), atol=1e-5)
+
+
 @pytest.mark.parametrize("smooth", [0.0, 1e-3])
 def test_the_spline_is_scipys_thin_plate(smooth):
     rng = np.random.default_rng(2)
@@ -102,7 +107,7 @@ def test_a_landmark_field_shows_points_where_they_are_wanted_and_keeps_the_edge(
     generator = torch.Generator().manual_seed(4)
     source = 8 + 48 * torch.rand(2, 20, 2, generator=generator)
     seen = source + 0.03 * (source - 32) + torch.tensor([2.0, -1.0])
-    field = warping.landmark_field(seen, source, 64)
+    field = warping.field_of(warping.landmark_nodes(seen, source, 64), 64)
     at_points = warping.sample(field.permute(0, 3, 1, 2), seen[:, :, None])[..., 0].mT
     assert (at_points - source).norm(dim=-1).max() < 0.3
     corners = torch.tensor([[0.5, 0.5], [63.5, 0.5], [0.5, 63.5], [63.5, 63.5]])

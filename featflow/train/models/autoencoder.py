@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from featflow.errors import MissingInputError, OptionError, WeightsError
+from featflow.errors import ArrayError, MissingInputError, OptionError, WeightsError
 from featflow.files import write_atomically
 from featflow.geometry.crop import CropRule
 
@@ -238,7 +238,18 @@ class FaceAutoencoder(nn.Module):
         Args:
             faces: identity to (N, 3, side, side).
             to: an identity.
+
+        Raises:
+            ArrayError: faces have another side than the model's.
         """
+        for label, each in faces.items():
+            if tuple(each.shape[1:]) != (3, self.side, self.side):
+                raise ArrayError(
+                    f"faces of {label}",
+                    f"are {tuple(each.shape)}",
+                    f"{self.kind} takes (N, 3, {self.side}, {self.side}): cut them with a crop "
+                    f"rule of {self.side} pixels",
+                )
         codes = {label: self.encoder(each) for label, each in faces.items()}
         names = {label: label if to is None else to for label in codes}
         drawn = {label: self.decoders[names[label]](code) for label, code in codes.items()}
