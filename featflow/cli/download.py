@@ -60,9 +60,9 @@ def weights_state(card: Card) -> str:
     from featflow.hub import find
 
     if card.source is None:
-        return f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "none"
+        return f"{card.size_bytes / 1e6:.1f} MB, here" if card.size_bytes else "none"
     found = find(card)
     here = "to download" if found is None else "here"
     # The layout of the HOG classifiers is not published; the file tells once it is here.
     size = card.source.tensor_bytes or sum(path.stat().st_size for path in (found or ())[:1])
-    return f"{size / 1e6:.1f} MB, {here}" if size else here
+    return f"{size / 1e6:.1f} MB, {here}" if size else f"? MB, {here}"
