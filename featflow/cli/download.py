@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def download(
     for card in cards:
         if card.source is None:
             continue
-        paths = obtain(card, transport=HubTransport(progress=True))
+        paths = obtain(card, transport=HubTransport(progress=sys.stderr.isatty()))
         allowed = "" if card.commercial_use else ", not for commercial use"
         results.print(f"{card.id}: {paths[0]} ({card.licence}{allowed})", soft_wrap=True)
 

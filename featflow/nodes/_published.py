@@ -246,7 +246,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not a readable JSON file ({error})") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds {type(content).__name__}, not an object")

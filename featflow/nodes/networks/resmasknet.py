@@ -88,6 +88,6 @@ class ResMaskNet(ResNetBody):
             (self.layer4, self.mask4),
         ):
             x = layer(x)
-            x = mask(x).add_(1).mul_(x)
+            x = torch.addcmul(x, x, mask(x))
         logits: torch.Tensor = self.fc(pooled(x))
         return logits
