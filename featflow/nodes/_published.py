@@ -212,9 +212,9 @@ def owning(model: nn.Module, read: Set[int]) -> nn.Module:
             if tensor.data_ptr() in read:
                 copy = nn.Parameter(tensor.detach().clone(), requires_grad=False)
                 module._parameters[name] = copies.setdefault(id(tensor), copy)  # type: ignore[assignment]
-        for name, tensor in [*module.named_buffers(recurse=False)]:
-            if tensor.data_ptr() in read:
-                module._buffers[name] = copies.setdefault(id(tensor), tensor.detach().clone())
+        for name, buffer in [*module.named_buffers(recurse=False)]:
+            if buffer.data_ptr() in read:
+                module._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
     return model
 
 
