@@ -12,6 +12,7 @@ from featflow.fex.meta import new_meta
 from featflow.nodes import make_node
 from featflow.runs import OnError, Run, RunOptions
 from featflow.slots import (
+    BF16_SLOTS,
     REFERENCE,
     SLOTS,
     batch_sizes,
@@ -165,27 +166,25 @@ class Detector:
         cls,
         *,
         preprocessing: Literal["trained", "reference"] = "trained",
-        weights: Mapping[str, str | Path] | None = None,
-        commercial_ok: bool = False,
-        device: str = "auto",
-        mode: Literal["threads", "sequential"] = "threads",
+        bf16: bool = False,
+        **rest: Any,
     ) -> Detector:
         """The published networks that py-feat 2.0.3 runs by default (:data:`REFERENCE`).
 
         Args:
             preprocessing: ``"trained"`` feeds the networks what they were trained on,
                 ``"reference"`` what py-feat 2.0.3 feeds them, for its numbers.
-            weights, commercial_ok, device, mode: see :class:`Detector`.
+            bf16: let the networks that bear it (emotion, identity, gaze) compute in bfloat16.
+            **rest: what else :class:`Detector` takes (``weights``, ``commercial_ok``, ``device``,
+                ``compile``, ``mode``, ...), but not slots and their options.
         """
+        options: dict[str, dict[str, Any]] = {
+            slot: {"preprocessing": preprocessing} for slot in REFERENCE
+        }
+        for slot in BF16_SLOTS if bf16 else ():
+            options[slot]["bf16"] = True
         published: dict[str, Any] = dict(REFERENCE)
-        return cls(
-            **published,
-            options={slot: {"preprocessing": preprocessing} for slot in REFERENCE},
-            weights=weights,
-            commercial_ok=commercial_ok,
-            device=device,
-            mode=mode,
-        )
+        return cls(**published, options=options, **rest)
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{slot}={node.name}" for slot, node in self.nodes.items())

@@ -26,6 +26,9 @@ REFERENCE = {
 }
 """The published nodes that py-feat 2.0.3 runs by default."""
 
+BF16_SLOTS = ("emotion", "identity", "gaze")
+"""Slots of :data:`REFERENCE` whose networks bear bfloat16."""
+
 
 def checked_options(
     options: Mapping[str, Mapping[str, Any]] | None, wanted: Mapping[str, Any]

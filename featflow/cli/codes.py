@@ -31,7 +31,7 @@ def exits_cleanly(command: Callable[P, R]) -> Callable[P, R]:
             errors.print("interrupted; what was finished is kept", style="yellow")
             raise typer.Exit(INTERRUPTED) from None
         except FeatflowError as error:
-            errors.print(f"featflow: {error}", style="red", markup=False)
+            errors.print(f"featflow: {error}", style="red", markup=False, soft_wrap=True)
             wrong_usage = isinstance(error, OptionError | RecipeError)
             raise typer.Exit(USAGE if wrong_usage else FAILED) from error
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 # A file or pipe has no width: wrapping would cut paths in two.
 errors = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 400)
-results = Console(highlight=False)
+results = Console(highlight=False, width=None if sys.stdout.isatty() else 400)
 
 
 class ConsoleHandler(logging.Handler):
@@ -17,7 +17,8 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        errors.print(f"{record.levelname.lower()}: {record.getMessage()}", markup=False)
+        told = f"{record.levelname.lower()}: {record.getMessage()}"
+        errors.print(told, markup=False, soft_wrap=True)
 
 
 def show_warnings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def download(
     for card in cards:
         if card.source is None:
             continue
-        paths = obtain(card, transport=HubTransport(progress=True))
+        paths = obtain(card, transport=HubTransport(progress=sys.stderr.isatty()))
         allowed = "" if card.commercial_use else ", not for commercial use"
         results.print(f"{card.id}: {paths[0]} ({card.licence}{allowed})", soft_wrap=True)
 
@@ -60,9 +61,9 @@ def weights_state(card: Card) -> str:
     from featflow.hub import find
 
     if card.source is None:
-        return f"{card.size_bytes / 1e6:.1f} MB" if card.size_bytes else "none"
+        return f"{card.size_bytes / 1e6:.1f} MB, here" if card.size_bytes else "none"
     found = find(card)
     here = "to download" if found is None else "here"
     # The layout of the HOG classifiers is not published; the file tells once it is here.
     size = card.source.tensor_bytes or sum(path.stat().st_size for path in (found or ())[:1])
-    return f"{size / 1e6:.1f} MB, {here}" if size else here
+    return f"{size / 1e6:.1f} MB, {here}" if size else f"? MB, {here}"

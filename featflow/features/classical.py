@@ -66,6 +66,10 @@ class LinearClassifier:
     weight: Doubles
     bias: Doubles
 
+    def reads(self, features: int) -> bool:
+        """Whether rows of so many features are what it was trained on."""
+        return len(self.weight) == features
+
     def margin(self, features: Floats) -> Doubles:
         """Signed distance times the weight's length, (N, F) to (N,)."""
         x = np.asarray(features, np.float64)

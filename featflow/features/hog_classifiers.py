@@ -85,6 +85,12 @@ class HogClassifiers:
         lacking = sorted(needed - set(self.projections))
         if lacking:
             raise WeightsError(f"no projection for the {lacking[0]} face")
+        for name, classifier in self.classifiers.items():
+            made = len(self.projections[self.regions.get(name, "full")].components) + 136
+            if not classifier.reads(made):
+                raise WeightsError(
+                    f"the classifier of {name} does not fit the {made} inputs it has"
+                )
 
     def predict(self, hog: NDArray[Any], landmarks: NDArray[Any]) -> NDArray[np.float64]:
         """Evaluate all classifiers.

@@ -45,6 +45,10 @@ class TreeEnsemble:
     hinge: NDArray[np.bool_]
     depth: NDArray[np.int32]
 
+    def reads(self, features: int) -> bool:
+        """Whether rows of so many features have all that the trees look at."""
+        return int(self.feature.max(initial=0)) < features
+
     def margin(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Sum of the leaves that each row reaches.
 
@@ -58,8 +62,8 @@ class TreeEnsemble:
             ArrayError: there are fewer features than the trees look at.
         """
         x = np.asarray(features, np.float32)
-        needed = int(self.feature.max(initial=0)) + 1
-        if x.ndim != 2 or x.shape[1] < needed:
+        if x.ndim != 2 or not self.reads(x.shape[1]):
+            needed = int(self.feature.max(initial=0)) + 1
             raise ArrayError("features for trees", f"have shape {x.shape}, need (N, >= {needed})")
         rows = np.arange(len(x))[:, None]
         node = np.broadcast_to(self.roots, (len(x), len(self.roots)))
@@ -100,6 +104,11 @@ class TreeEnsemble:
         per_node = (self.left, self.right, self.feature, self.threshold, self.default_left)
         if any(array.shape != (nodes,) for array in per_node):
             raise WeightsError("the arrays of a tree ensemble differ in length")
+        indices = (self.roots, self.left, self.right, self.feature, self.depth)
+        if any(array.dtype.kind not in "iu" for array in indices):
+            raise WeightsError("a tree ensemble counts nodes, features and depth in whole numbers")
+        if self.depth.ndim or not 0 <= int(self.depth) <= nodes:
+            raise WeightsError(f"trees of {nodes} nodes cannot be {self.depth} deep")
         for array in (self.roots, self.left, self.right):
             if array.size and not (array.min() >= 0 and array.max() < nodes):
                 raise WeightsError(f"a tree points to a node outside 0..{nodes - 1}")

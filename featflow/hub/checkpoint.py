@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,11 +113,16 @@ def _torch(path: Path) -> Any:
         # The message goes on for lines about how to read it all the same.
         raise WeightsError(
             f"{path}: holds more than tensors, or is damaged, and was not read (nothing in it "
-            f"was run): {str(error).strip().splitlines()[0]}"
+            f"was run): {_first_line(error)}"
         ) from error
-    except (EOFError, OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"{path}: not a usable PyTorch checkpoint ({first})") from error
+    except Exception as error:  # damage makes torch's reader raise anything
+        raise WeightsError(
+            f"{path}: not a usable PyTorch checkpoint ({_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _unwrapped(path: Path, content: Any) -> dict[str, torch.Tensor]:

@@ -80,8 +80,8 @@ def is_skops(path: str | Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return SCHEMA in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False  # ValueError: a name that is no text; NotImplementedError: an unknown version
 
 
 def read_skops(path: str | Path) -> Any:

@@ -62,7 +62,7 @@ def hog_classifiers(content: Any) -> HogClassifiers:
     if not isinstance(given, dict) or not given:
         raise WeightsError("holds no classifiers")
     names = {key: _column(key) for key in given}
-    columns = AU_COLUMNS if AU_COLUMNS[0] in names.values() else EMOTION_COLUMNS
+    columns = EMOTION_COLUMNS if set(AU_COLUMNS).isdisjoint(names.values()) else AU_COLUMNS
     unknown = sorted(set(names.values()) - set(columns))
     if unknown:
         raise WeightsError(f"holds a classifier of {unknown[0]!r}, which is no known output")
@@ -119,16 +119,16 @@ def _projection(content: Record, part: Region) -> Projection:
         raise WeightsError(f"principal components have shape {components.shape}")
     if _attribute(pca, "whiten"):
         components = components / np.sqrt(_array(pca, "explained_variance_"))[:, None]
-    # scikit-learn writes None for a mean or scale that it was told not to use.
+    # A scaler keeps a mean that it was told not to subtract; what it does not keep is None.
     size = components.shape[1]
-    plain: list[tuple[Any, str, Callable[[int], NDArray[np.float64]]]] = [
-        (scaler, "mean_", np.zeros),
-        (scaler, "scale_", np.ones),
-        (pca, "mean_", np.zeros),
+    plain: list[tuple[Any, str, bool, Callable[[int], NDArray[np.float64]]]] = [
+        (scaler, "mean_", bool(_attribute(scaler, "with_mean")), np.zeros),
+        (scaler, "scale_", bool(_attribute(scaler, "with_std")), np.ones),
+        (pca, "mean_", True, np.zeros),
     ]
     mean, scale, centre = (
-        default(size) if _attribute(owner, name) is None else _array(owner, name)
-        for owner, name, default in plain
+        _array(owner, name) if used and _attribute(owner, name) is not None else default(size)
+        for owner, name, used, default in plain
     )
     return Projection(mean, scale, centre, components)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.error import HTTPError
@@ -69,14 +70,16 @@ class HubTransport:
         try:
             from huggingface_hub import get_hf_file_metadata, hf_hub_url
             from huggingface_hub.errors import EntryNotFoundError
-            from huggingface_hub.utils import build_hf_headers
+
+            # The module does not list it among its names, which a type checker minds.
+            build_headers: Any = import_module("huggingface_hub.utils").build_hf_headers
         except ImportError as error:
             raise MissingExtraError("downloads need: pip install 'featflow[hub]'") from error
         endpoint = os.environ.get("HF_ENDPOINT")
         try:
             address = hf_hub_url(repository, name, revision=revision, endpoint=endpoint)
             found = get_hf_file_metadata(address, endpoint=endpoint)
-            headers = build_hf_headers()
+            headers = build_headers()
         except EntryNotFoundError as error:
             raise NoSuchFileError(f"{repository} has no file {name}") from error
         # Its errors have no base class of their own, and it lets those of its client through.

@@ -65,7 +65,8 @@ class HogNode(PublishedNode):
         raise OptionError(f"{self.id} is no network")
 
     def _filled(self, path: Path) -> nn.Module:
-        arrays = {key: value.numpy() for key, value in read_checkpoint(path).items()}
+        # Copied, because arrays of a safetensors file are a view of it.
+        arrays = {key: value.numpy().copy() for key, value in read_checkpoint(path).items()}
         try:
             # A plain dictionary, because nodes are copied and a read-only view cannot be.
             made = HogClassifiers.from_arrays(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -76,11 +76,13 @@ class PublishedNode(NetworkNode):
         if self._model is None:
             card = self.card()
             weights, *companions = obtain(card, self.weights)
-            model = self._filled(weights)
+            model = self._filled(weights).eval()
+            read = {tensor.data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
             self.configure(companions)
             tell_licence(card.id, card.licence, card.commercial_use)
             self._digest = sha256_of(weights)
-            self._model = self.finished(for_inference(fold_traced(model.eval()), wanted))
+            folded = for_inference(fold_traced(model), wanted)
+            self._model = self.finished(owning(folded, read))
         super().load(wanted)
 
     def unload(self) -> None:
@@ -193,6 +195,29 @@ def on_cpu(outputs: Any) -> Any:
     return outputs.float().cpu()
 
 
+def owning(model: nn.Module, read: Set[int]) -> nn.Module:
+    """The model with copies in the place of tensors that still lie where they were read.
+
+    Tensors of a safetensors file are a view of it. A single one that stays keeps the whole file
+    in memory, and changes, or ends the process, when someone overwrites it.
+
+    Args:
+        model: the network.
+        read: addresses of the tensors as they were read.
+    """
+    # New objects: one that is a view would go on holding what it was a view of.
+    copies: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, tensor in [*module.named_parameters(recurse=False)]:
+            if tensor.data_ptr() in read:
+                copy = nn.Parameter(tensor.detach().clone(), requires_grad=False)
+                module._parameters[name] = copies.setdefault(id(tensor), copy)  # type: ignore[assignment]
+        for name, buffer in [*module.named_buffers(recurse=False)]:
+            if buffer.data_ptr() in read:
+                module._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
+    return model
+
+
 def completed(model: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published tensors with what files leave out and inference does not need.
 
@@ -221,7 +246,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not a readable JSON file ({error})") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds {type(content).__name__}, not an object")

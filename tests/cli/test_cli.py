@@ -201,6 +201,23 @@ def test_version(capfd):
     assert capfd.readouterr().out.startswith("featflow 0")
 
 
+def test_the_package_runs_as_a_module():
+    """Where the script is not on the path; the exit code comes through."""
+    done = [
+        subprocess.run(
+            [sys.executable, "-m", "featflow", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=120,
+        )
+        for arguments in (["--version"], ["nodes", "--no-such-flag"])
+    ]
+    assert [process.returncode for process in done] == [0, 2]
+    assert done[0].stdout.startswith("featflow 0")
+    assert "Usage: featflow nodes" in done[1].stderr
+
+
 def test_train_names_a_bad_recipe(tmp_path, capfd):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[node]\nid = "face/tiny"\n[optim]\nsteps = 1\nbatch_size = 1\nspeed = 9\n')

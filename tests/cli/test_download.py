@@ -122,8 +122,8 @@ def test_the_state_of_weights(app, fetched):
     unknown = replace(card, source=replace(card.source, tensor_bytes=0))
     assert command.weights_state(unknown) == "0.0 MB, here"  # what the file has
     absent = card_of("au/svm")
-    assert command.weights_state(absent) == "to download"
-    assert command.weights_state(card_of("landmark/tiny")) == "1.9 MB"
+    assert command.weights_state(absent) == "? MB, to download"
+    assert command.weights_state(card_of("landmark/tiny")) == "1.9 MB, here"
     assert command.weights_state(card_of("mask/hull")) == "none"
 
 
@@ -132,7 +132,6 @@ def test_nodes_tells_of_every_node_whether_it_is_here_its_size_and_licence(
 ):
     from featflow.cli import nodes
 
-    monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setenv("FEATFLOW_WEIGHTS", str(tmp_path / "mine"))
     (tmp_path / "mine/au/xgb").mkdir(parents=True)
     (tmp_path / "mine/au/xgb/xgb_au_classifier_v2.skops").write_bytes(b"x" * 2_600_000)
@@ -148,9 +147,27 @@ def test_nodes_tells_of_every_node_whether_it_is_here_its_size_and_licence(
         assert ("to download" in lines[name]) == (
             card.source is not None and name not in ("landmark/pfld", "au/xgb")
         )
-        if card.size_bytes or (card.source and card.source.tensor_bytes):
-            assert " MB" in lines[name]
+        if card.size_bytes or card.source:
+            assert re.search(r"[\d?] MB, (here|to download) ", lines[name])
     assert "3.0 MB, here" in lines["landmark/pfld"]
     assert "2.6 MB, here" in lines["au/xgb"]
     size = card_of("emotion/resmasknet").source.tensor_bytes / 1e6
     assert f"{size:.1f} MB, to download" in lines["emotion/resmasknet"]
+
+
+def test_a_narrow_terminal_cuts_off_no_name_and_no_licence(app, fetched, monkeypatch):
+    from rich.console import Console
+
+    from featflow.cli import nodes
+
+    monkeypatch.setattr(nodes, "results", Console(highlight=False, width=80))
+    nodes.register(app)
+    result = runner.invoke(app, ["nodes"])
+    assert result.exit_code == 0, result.output
+    assert max(map(len, result.output.splitlines())) <= 80
+    assert "\N{HORIZONTAL ELLIPSIS}" not in result.output
+    head, *lines = result.output.splitlines()
+    assert {line.split()[0] for line in lines if not line.startswith(" ")} == set(available())
+    span = slice(head.index("licence"), head.index("commercial"))
+    licences = "".join(line[span].strip() for line in lines)
+    assert "LicenseRef-InsightFace-non-commercial-research" in licences

@@ -329,3 +329,19 @@ def test_the_reference_set():
         Detector.reference(commercial_ok=True)
     with pytest.raises(OptionError, match="preprocessing"):
         Detector.reference(preprocessing="both")
+
+
+def test_the_reference_set_takes_what_a_detector_takes():
+    detector = Detector.reference(
+        bf16=True, compile=True, identity_threshold=0.4, mode="sequential"
+    )
+    assert detector.compile
+    assert detector.mode == "sequential"
+    assert detector.naming.threshold == 0.4
+    rough = {s for s, n in detector.nodes.items() if getattr(n, "dtype", None) == torch.bfloat16}
+    able = {s for s, n in detector.nodes.items() if getattr(n, "takes_bf16", False)}
+    assert rough == able == {"emotion", "identity", "gaze"}
+    with pytest.raises(TypeError, match="speed"):
+        Detector.reference(speed=9)
+    with pytest.raises(TypeError, match="'face'"):
+        Detector.reference(face="tiny")

@@ -17,6 +17,7 @@ from featflow.features.hog_classifiers import (
     HogClassifiers,
     Region,
 )
+from featflow.features.trees import TreeEnsemble
 
 PARTS: tuple[Region, ...] = ("upper", "lower", "full")
 VALUES = 40
@@ -133,6 +134,41 @@ def test_files_of_another_kind_are_refused() -> None:
     renamed = {key.replace("projection.upper", "projection.left"): v for key, v in arrays.items()}
     with pytest.raises(WeightsError, match="left"):
         HogClassifiers.from_arrays(renamed, AU_COLUMNS, XGB_REGIONS)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_classifiers_that_do_not_fit_their_inputs_are_refused(more: int) -> None:
+    arrays = made(XGB_REGIONS).arrays()
+    arrays["classifier.AU05.weight"] = np.resize(
+        arrays["classifier.AU05.weight"], len(arrays["classifier.AU05.weight"]) + more
+    )
+    with pytest.raises(WeightsError, match="the classifier of AU05 does not fit"):
+        HogClassifiers.from_arrays(arrays, AU_COLUMNS, XGB_REGIONS)
+
+
+def test_trees_that_look_beyond_their_inputs_are_refused() -> None:
+    linear = made(XGB_REGIONS)
+    leaf, one = np.zeros(3, np.int32), np.arange(3, dtype=np.int32)
+    inputs_of_au05 = len(linear.projections["full"].components) + 136
+    for last, fits in ((inputs_of_au05 - 1, True), (inputs_of_au05, False)):
+        tree = {
+            "roots": leaf[:1],
+            "left": np.array([1, 1, 2], np.int32),
+            "right": np.array([2, 1, 2], np.int32),
+            "feature": np.where(one == 0, last, 0),
+            "threshold": leaf.astype(np.float32),
+            "default_left": leaf.astype(bool),
+            "value": one.astype(np.float32),
+            "base": np.asarray(0.0),
+            "hinge": np.asarray(False),
+            "depth": np.asarray(1),
+        }
+        classifiers = {**linear.classifiers, "AU05": TreeEnsemble.from_arrays(tree)}
+        if fits:
+            HogClassifiers(AU_COLUMNS, XGB_REGIONS, linear.projections, classifiers)
+        else:
+            with pytest.raises(WeightsError, match="AU05 does not fit"):
+                HogClassifiers(AU_COLUMNS, XGB_REGIONS, linear.projections, classifiers)
 
 
 def test_landmarks_of_another_shape_are_refused() -> None:

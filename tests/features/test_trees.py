@@ -155,6 +155,24 @@ def test_arrays_that_point_outside_are_refused(name: str, value: int, message: s
         TreeEnsemble.from_arrays(arrays)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("depth", np.asarray(2**31 - 1), "nodes cannot be 2147483647 deep"),
+        ("depth", np.asarray(-1), "nodes cannot be -1 deep"),
+        ("depth", np.asarray(3.0), "whole numbers"),
+        ("feature", None, "whole numbers"),
+    ],
+)
+def test_arrays_that_would_run_for_ever_or_fail_later_are_refused(
+    name: str, value: np.ndarray | None, message: str
+) -> None:
+    arrays = TreeEnsemble.from_xgboost(model("hinge")).arrays()
+    changed = {**arrays, name: arrays[name].astype(float) if value is None else value}
+    with pytest.raises(WeightsError, match=message):
+        TreeEnsemble.from_arrays(changed)
+
+
 def test_missing_and_short_arrays_are_refused() -> None:
     arrays = TreeEnsemble.from_xgboost(model("hinge")).arrays()
     with pytest.raises(WeightsError, match="differ in length"):

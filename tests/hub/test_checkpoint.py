@@ -1,6 +1,9 @@
 import pickle
 import zipfile
+from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -9,6 +12,7 @@ from featflow.errors import OutputError, WeightsError
 from featflow.hub import convert_checkpoint, read_checkpoint
 from featflow.hub.checkpoint import converted_name
 
+EXPECTED = Path(__file__).parent / "expected"
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3)}
 
 
@@ -129,6 +133,33 @@ def test_a_damaged_file_is_named(tmp_path, lay):
     with pytest.raises(WeightsError, match=r"w\.pth: ") as told:
         read_checkpoint(path)
     assert "\n" not in str(told.value)
+
+
+def laid(kind, path):
+    if kind == "safetensors":
+        save_file(WEIGHTS, path)
+    elif kind == "skops":
+        path.write_bytes((EXPECTED / "svm_emo.skops").read_bytes())
+    else:
+        torch.save({"state_dict": WEIGHTS}, path, _use_new_zipfile_serialization=kind == "torch")
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["torch", "old torch", "safetensors", "skops"])
+@pytest.mark.filterwarnings("ignore")  # torch wonders about what it finds
+def test_whatever_bytes_change_the_error_is_one_that_is_known(tmp_path, kind):
+    path, rng, told = tmp_path / "w.pth", np.random.default_rng(5), 0
+    whole = np.frombuffer(laid(kind, path), np.uint8)
+    for _ in range(60):
+        data = whole.copy()
+        places = rng.integers(0, len(data), rng.integers(1, 12))
+        data[places] = rng.integers(0, 256, len(places))
+        path.write_bytes(data.tobytes())
+        with suppress(WeightsError):  # anything else is a failure
+            read_checkpoint(path)
+            told -= 1
+        told += 1
+    assert told > 20
 
 
 @pytest.mark.parametrize(

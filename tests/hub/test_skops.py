@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from featflow.errors import WeightsError
 from featflow.features.hog_classifiers import SVM_REGIONS, XGB_REGIONS, HogClassifiers
@@ -74,6 +77,25 @@ def test_each_kind_has_the_face_parts_of_its_training():
     kinds = {"xgb": XGB_REGIONS, "svm": SVM_REGIONS, "svm_emo": {}}
     for name, regions in kinds.items():
         assert hog_classifiers(read_skops(EXPECTED / f"{name}.skops")).regions == regions
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("spread", [True, False])
+@pytest.mark.parametrize("whiten", [True, False])
+def test_projections_are_those_of_scikit_learn_whatever_its_options(mean, spread, whiten):
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(2, 3, (60, 12)), rng.integers(0, 2, 60)
+    scaler = StandardScaler(with_mean=mean, with_std=spread).fit(features)
+    pca = PCA(4, whiten=whiten).fit(scaler.transform(features))
+    expected = pca.transform(scaler.transform(features))
+    svc = LinearSVC().fit(np.c_[expected, np.zeros((60, 136))], labels)
+    parts = {
+        "scaler_full": Record("sklearn.preprocessing._data.StandardScaler", vars(scaler)),
+        "pca_model_full": Record("sklearn.decomposition._pca.PCA", vars(pca)),
+        "classifiers": {"AU5": Record("sklearn.svm._classes.LinearSVC", vars(svc))},
+    }
+    made = hog_classifiers(Record("__main__.SVMClassifier", parts))
+    np.testing.assert_allclose(made.projections["full"](features), expected, atol=1e-9)
 
 
 def test_converted_once_a_node_loads_it_and_the_file_itself(tmp_path):

@@ -460,6 +460,17 @@ def test_img2pose_sees_pictures_of_limited_size(size, expected):
     assert limited_size(size, None) == size
 
 
+def test_img2pose_sees_pictures_of_the_size_that_its_file_says(tmp_path):
+    node = make_node("face", "img2pose")
+    (tmp_path / "config.json").write_text(json.dumps(COMPANIONS["face/img2pose"]))
+    node.configure([tmp_path / "config.json"])
+    assert node.input.side_limits == (400, 1400)  # where it says nothing
+    sized = {**COMPANIONS["face/img2pose"], "min_size": 320, "max_size": 900}
+    (tmp_path / "config.json").write_text(json.dumps(sized))
+    node.configure([tmp_path / "config.json"])
+    assert node.input.side_limits == (320, 900)
+
+
 @pytest.mark.parametrize("node", sorted(LAYOUTS))
 def test_the_card_tells_the_bytes_of_the_layout(node, expectation):
     layout = expectation(LAYOUTS[node]).layout

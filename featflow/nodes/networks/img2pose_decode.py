@@ -39,6 +39,8 @@ class Img2PoseConfig:
         template: (68, 3) points of a head in the units of the translation.
         growth: (2,) width and height of a box over those of the projected template.
         forehead: part of the template's projected height that is added above it.
+        side_limits: least shorter and most longer side of the picture that the network sees,
+            pixels; None where the file does not say.
     """
 
     pose_mean: Doubles
@@ -46,6 +48,7 @@ class Img2PoseConfig:
     template: Doubles
     growth: tuple[float, float] = (1.1, 1.1)
     forehead: float = 0.3
+    side_limits: tuple[int, int] | None = None
 
     @classmethod
     def from_json(cls, config: Mapping[str, Any]) -> Img2PoseConfig:
@@ -61,6 +64,7 @@ class Img2PoseConfig:
                 np.asarray(config["threed_points"], np.float64),
                 (float(config["bbox_x_factor"]), float(config["bbox_y_factor"])),
                 float(config["expand_forehead"]),
+                _limits(config),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"not img2pose's config.json: {error!r}") from error
@@ -68,6 +72,15 @@ class Img2PoseConfig:
         if shapes != ((6,), (6,), (68, 3)):
             raise WeightsError(f"img2pose's config.json has arrays of shapes {shapes}")
         return made
+
+
+def _limits(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    if "min_size" not in config:
+        return None
+    least, most = int(config["min_size"]), int(config["max_size"])
+    if not 0 < least <= most:
+        raise ValueError(f"min_size {least} and max_size {most}")
+    return least, most
 
 
 def camera(height: int, width: int) -> Doubles:

@@ -25,7 +25,7 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) to (N, outputs, H', W')."""
-        return torch.relu(self.bn(self.conv(x)))
+        return torch.relu_(self.bn(self.conv(x)))
 
 
 class Residual(nn.Module):
@@ -43,8 +43,8 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Keeps the shape."""
         joined = torch.cat([self.get_submodule(f"branch{b}")(x) for b in range(self.branches)], 1)
-        y = x + self.scale * self.conv2d(joined)
-        return torch.relu(y) if self.relu else y
+        y = self.conv2d(joined).mul_(self.scale).add_(x)
+        return torch.relu_(y) if self.relu else y
 
 
 class Reduction(nn.Module):

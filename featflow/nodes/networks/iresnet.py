@@ -24,7 +24,7 @@ class Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
         y: torch.Tensor = self.conv2(self.prelu(self.conv1(self.bn1(x))))
-        return y + (x if self.downsample is None else self.downsample(x))
+        return y.add_(x if self.downsample is None else self.downsample(x))
 
 
 def stage(inputs: int, outputs: int, blocks: int) -> nn.Sequential:

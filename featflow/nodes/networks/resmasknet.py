@@ -88,6 +88,6 @@ class ResMaskNet(ResNetBody):
             (self.layer4, self.mask4),
         ):
             x = layer(x)
-            x = x * (1 + mask(x))
+            x = torch.addcmul(x, x, mask(x))
         logits: torch.Tensor = self.fc(pooled(x))
         return logits

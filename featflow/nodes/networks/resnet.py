@@ -3,6 +3,8 @@
 The keys are those that the field's checkpoints use: ``conv1``, ``bn1``, ``layer1`` to
 ``layer4``, and ``downsample.0``/``.1`` where a block changes its shape. In a bottleneck the
 stride sits on the 3x3 convolution, as in every published PyTorch ResNet-50.
+
+What a layer has just made is changed in place: large maps cost more to allocate than to add up.
 """
 
 from __future__ import annotations
@@ -35,9 +37,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) to (N, width, H / stride, W / stride)."""
-        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu_(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return torch.relu_(y.add_(x if self.downsample is None else self.downsample(x)))
 
 
 class Bottleneck(nn.Module):
@@ -60,10 +62,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) to (N, 4 * width, H / stride, W / stride)."""
-        y = torch.relu(self.bn1(self.conv1(x)))
-        y = torch.relu(self.bn2(self.conv2(y)))
+        y = torch.relu_(self.bn1(self.conv1(x)))
+        y = torch.relu_(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return torch.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return torch.relu_(y.add_(x if self.downsample is None else self.downsample(x)))
 
 
 def shortcut(inputs: int, outputs: int, stride: int, norm: NormFactory) -> nn.Sequential | None:
@@ -113,7 +115,7 @@ class ResNetBody(nn.Module):
 
     def stem(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) to (N, 64, H / 4, W / 4)."""
-        x = torch.relu(self.bn1(self.conv1(x)))
+        x = torch.relu_(self.bn1(self.conv1(x)))
         return nn.functional.max_pool2d(x, 3, 2, 1)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:

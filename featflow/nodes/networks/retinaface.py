@@ -57,7 +57,7 @@ class Context(nn.Module):
         """(N, 128, H, W) to the same shape."""
         wide = self.conv5X5_1(x)
         widest = self.conv7x7_3(self.conv7X7_2(wide))
-        return torch.relu(torch.cat([self.conv3X3(x), self.conv5X5_2(wide), widest], 1))
+        return torch.relu_(torch.cat([self.conv3X3(x), self.conv5X5_2(wide), widest], 1))
 
 
 class Head(nn.Module):

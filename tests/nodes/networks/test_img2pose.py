@@ -261,6 +261,12 @@ def test_the_published_configuration_is_read() -> None:
     assert read.growth == (1.2, 1.3)
     assert read.forehead == 0.4
     np.testing.assert_array_equal(read.pose_std, [1, 2, 3, 4, 5, 6])
+    assert read.side_limits is None
+    sized = {**data, "min_size": 320, "max_size": 900}
+    assert Img2PoseConfig.from_json(sized).side_limits == (320, 900)
+    for wrong in ({"min_size": 0}, {"min_size": 901}, {"max_size": None}, {"min_size": "x"}):
+        with pytest.raises(WeightsError, match=r"config\.json"):
+            Img2PoseConfig.from_json({**sized, **wrong})
     with pytest.raises(WeightsError, match="shapes"):
         Img2PoseConfig.from_json({**data, "pose_mean": [0, 1]})
     del data["threed_points"]

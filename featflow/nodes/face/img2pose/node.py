@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,13 @@ class Img2PoseNode(PublishedNode):
         self._config: Img2PoseConfig | None = None
 
     def configure(self, companions: list[Path]) -> None:
-        """Read ``config.json``: the template, and the mean and spread of poses."""
+        """Read ``config.json``: template, mean and spread of poses, and the size of pictures."""
         try:
             self._config = Img2PoseConfig.from_json(read_json(companions[0]))
         except WeightsError as error:
             raise WeightsError(f"{companions[0]}: {error}") from error
+        limits = self._config.side_limits or self.input.side_limits
+        self.input = replace(self.input, side_limits=limits)
 
     def pre_process(self, batch: Batch) -> list[FrameView]:
         """Frames grouped by size."""
