@@ -62,6 +62,11 @@ class Eye:
         return wide >= MIN_WIDTH_PX and self.gap_px >= MIN_GAP * wide
 
     @property
+    def lash(self) -> float:
+        """Height of the lashes, in gaps: they come down with the lid unstretched."""
+        return _LASH
+
+    @property
     def reach_px(self) -> float:
         """Distance from the axis beyond which nothing moves."""
         return _SKIN * self.gap_px + self.gap_px * (_LASH + 1)

@@ -91,12 +91,26 @@ class Mouth:
         goes_up = np.where(side == 0, below < lower, side > 0)
         return self.strip.to_pixels(along, np.where(goes_up, above, under))
 
-    def source(self, points: Floats, part_px: float) -> tuple[Floats, Floats]:
-        """Where in the still points (..., 2) are found, and how dark the open mouth is there.
+    def opening(
+        self, points: Floats, part_px: float
+    ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """The inside of the open mouth around points (..., 2).
 
         Returns:
-            (..., 2) pixels of the still, and (...,) coverage 0..1 by the inside of the mouth.
+            (...,) each: position along the mouth, upper and lower end of the opening, position
+            of the point itself (pixels below the axis), and how much the inside covers it, 0..1.
         """
+        along, below = self.strip.to_local(points)
+        _, lower = self._edges(along)
+        lift, drop = (_round(along) * px for px in self._room(part_px))
+        ceiling, floor = lower - lift, lower + drop
+        cover = np.clip(np.minimum(below - ceiling, floor - below) + 0.5, 0.0, 1.0)
+        cover = np.where(drop + lift > 0, cover, 0.0)
+        # A slit thinner than a pixel covers less.
+        return along, ceiling, floor, below, cover * np.clip(drop + lift, 0.0, 1.0)
+
+    def source(self, points: Floats, part_px: float) -> Floats:
+        """Where in the still points (..., 2) of the moved mouth are found."""
         along, below = self.strip.to_local(points)
         upper, lower = self._edges(along)
         lift, drop = (_round(along) * px for px in self._room(part_px))
@@ -106,10 +120,7 @@ class Mouth:
         under = slide(below, low_moved, low_rest)
         ceiling, floor = lower - lift, lower + drop
         found = np.where(below >= floor, under, np.where(below < ceiling, above, lower))
-        cover = np.minimum(below - ceiling, floor - below) + 0.5
-        dark = np.where(drop + lift > 0, np.clip(cover, 0.0, 1.0), 0.0)
-        dark *= np.clip(drop + lift, 0.0, 1.0)  # a slit thinner than a pixel covers less
-        return self.strip.to_pixels(along, found), dark
+        return self.strip.to_pixels(along, found)
 
     def _upper_knots(
         self, upper: Floats, lower: Floats, lift: Floats

@@ -84,7 +84,8 @@ def _faces(path: Path, device: str) -> Any:
         return read_fex(path)
     from featflow.detector import Detector
 
-    return Detector(device=device).detect(str(path), progress_bar=False)
+    detector = Detector(au="tiny", gaze="tiny", device=device)
+    return detector.detect(str(path), progress_bar=False)
 
 
 def _pose_table(table: Any, source: str) -> tuple[Pose, NDArray[np.float64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -15,6 +15,7 @@ from featflow.animate.actions import UNSUPPORTED, Effort
 from featflow.animate.animator import Image, check_image
 from featflow.animate.eyes import Eye
 from featflow.animate.mouth import LIP_SIDE, Mouth
+from featflow.animate.paint import Cavity, Layer, Lid, lay
 from featflow.animate.pose import HIGH, INDEX, Pose, clip_poses
 from featflow.animate.rig import FaceFrame, Rig
 from featflow.animate.sampling import Sampler, read_at
@@ -24,9 +25,8 @@ Floats = NDArray[np.float64]
 Box = tuple[int, int, int, int]
 View = tuple[slice, slice]
 
-VERSION = 1
+VERSION = 2
 _MIN_SHIFT_PX = 1 / 64  # OpenCV reads at steps of 1/32 pixel: less than half a step is none
-_MOUTH_DARKNESS = np.array([0.20, 0.16, 0.32], np.float32)  # of the lips' colour, B G R
 
 
 class MeshWarpAnimator:
@@ -53,7 +53,8 @@ class MeshWarpAnimator:
         self._field = fields.SmoothField(rig, fields.grid_nodes(rig.size_px))
         self._image: Image | None = None
         self._sampler: Sampler | None = None
-        self._dark = np.zeros(3, np.float32)
+        self._lids: list[Lid] = []
+        self._cavity: Cavity | None = None
 
     @property
     def fingerprint(self) -> bytes:
@@ -65,16 +66,8 @@ class MeshWarpAnimator:
         check_image(image, self.rig.size_px)
         self._image = image.copy()
         self._sampler = Sampler(self._image)
-        self._dark = self._lip_colour(self._image) * _MOUTH_DARKNESS
-
-    def _lip_colour(self, image: Image) -> NDArray[np.float32]:
-        lips = np.zeros(self.rig.size_px, np.uint8)
-        outline = np.rint(self.rig.landmarks[48:60] - 0.5).astype(np.int32)
-        cv2.fillPoly(lips, [outline], 1)
-        seen = (lips > 0) & (image[..., 3] > 0)
-        if not seen.any():
-            return np.full(3, 120, np.float32)
-        return np.asarray(image[seen][:, :3].mean(0), np.float32)
+        self._lids = [Lid.of(eye, self._image) for eye in self.eyes]
+        self._cavity = Cavity.of(self.mouth, self.rig.landmarks, self._image)
 
     def supports(self, name: str) -> bool:
         """Whether a parameter changes this still; see ``docs/animate.md`` for those that do not."""
@@ -89,7 +82,7 @@ class MeshWarpAnimator:
 
     def _shows_a_chest(self) -> bool:
         rest = Effort.of(np.zeros(45, np.float32))
-        breath = Effort(rest.smooth, rest.lids, rest.gaze, 0.0, (0, 0, 0), 0.0, 1.0)
+        breath = replace(rest, breath=1.0)
         return bool((np.abs(self._field(breath)) > 0.05 * self.frame.unit_px).any())
 
     def displacement_px(self) -> tuple[Floats, int]:
@@ -142,29 +135,28 @@ class MeshWarpAnimator:
         if box is None:
             return
         positions = _positions(back, box)
-        covers = _follow(positions, box, patches, boxes)
+        layers = _follow(positions, box, patches, boxes)
         x0, y0, x1, y1 = box
         read = self._sampler(positions)
-        for view, cover in covers:
-            _paint(read[view], cover, self._dark)
+        for view, layer in layers:
+            lay(read[view], layer)
         out[y0:y1, x0:x1] = read
 
     def _patches(self, effort: Effort) -> list[Patch]:
         patches = []
-        for eye, shift in zip(self.eyes, effort.lids, strict=True):
+        for eye, lid, shift in zip(self.eyes, self._lids, effort.lids, strict=True):
             if eye.opens and (shift.any() or any(effort.gaze)):
                 box = self._box(eye.strip.half_px, -eye.reach_px, eye.reach_px, eye.strip)
                 pixels = _pixels(box)
                 offset = eye.source(pixels, shift, effort.gaze) - pixels
-                patches.append(Patch(box, offset.astype(np.float32), None))
+                patches.append(Patch(box, offset.astype(np.float32), lid.layer(pixels, shift)))
         part = effort.mouth_open * self.frame.unit_px
-        if part > 0:
+        if part > 0 and self._cavity is not None:
             mouth = self.mouth
             box = self._box(mouth.strip.half_px, mouth.top_px, mouth.bottom_px, mouth.strip)
             pixels = _pixels(box)
-            found, dark = mouth.source(pixels, part)
-            lips = (found - pixels).astype(np.float32)
-            patches.append(Patch(box, lips, dark.astype(np.float32)))
+            lips = (mouth.source(pixels, part) - pixels).astype(np.float32)
+            patches.append(Patch(box, lips, self._cavity.layer(pixels, part, effort.teeth)))
         return [patch for patch in patches if patch.offset.size]
 
     def _box(self, half_px: float, top_px: float, bottom_px: float, strip: Any) -> Box:
@@ -186,12 +178,12 @@ class Patch:
     Attributes:
         box: x0, y0, x1, y1 in whole pixels of the still.
         offset: (h, w, 2) from a moved pixel to its source.
-        dark: (h, w) coverage by the inside of the mouth, or None.
+        layer: what is painted over it, see :mod:`~featflow.animate.paint`, or None.
     """
 
     box: Box
     offset: NDArray[np.float32]
-    dark: NDArray[np.float32] | None
+    layer: Layer | None
 
 
 def _moving(back: fields.Grid, size_px: tuple[int, int]) -> list[Box]:
@@ -261,7 +253,7 @@ def _positions(back: fields.Grid, box: Box) -> NDArray[np.float32]:
 
 def _follow(
     positions: NDArray[np.float32], box: Box, patches: list[Patch], boxes: list[Box]
-) -> list[tuple[View, NDArray[np.float32]]]:
+) -> list[tuple[View, Layer]]:
     """Carry positions on through the patches.
 
     Args:
@@ -271,23 +263,15 @@ def _follow(
         boxes: for each patch, the part of the frame from which it can be seen.
 
     Returns:
-        Where in ``positions`` the inside of the mouth is seen, and how much it covers.
+        Where in ``positions`` something is painted, and what.
     """
-    covers, steps = [], []
+    layers, steps = [], []
     for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
         view = np.s_[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
         at = positions[view] - np.array(patch.box[:2], np.float32)
         steps.append((view, read_at(patch.offset, at, cv2.BORDER_CONSTANT)))
-        if patch.dark is not None:
-            covers.append((view, read_at(patch.dark, at, cv2.BORDER_CONSTANT)))
+        if patch.layer is not None:
+            layers.append((view, read_at(patch.layer, at, cv2.BORDER_CONSTANT)))
     for view, offset in steps:
         positions[view] += offset
-    return covers
-
-
-def _paint(image: Image, cover: NDArray[np.float32], colour: NDArray[np.float32]) -> None:
-    """Lay a colour over the pixels of ``image`` (h, w, 4) that are covered; alpha stays."""
-    rows, columns = np.nonzero(cover > 0)
-    part = cover[rows, columns][:, None]
-    under = image[rows, columns, :3].astype(np.float32)
-    image[rows, columns, :3] = np.rint(under + part * (colour - under)).astype(np.uint8)
+    return layers

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from featflow.animate.blendshapes import blendshape_poses
+from featflow.animate.calibration import Calibration
 from featflow.animate.pose import INDEX, neutral, pack, unpack
-from featflow.animate.retarget import Calibration, FexRetargeter, resample
+from featflow.animate.retarget import FexRetargeter, resample
 from featflow.errors import OptionError, SchemaError
 
 PLAIN = {"smoothing": False, "breathing": False, "calibration": Calibration()}
