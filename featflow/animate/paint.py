@@ -15,7 +15,7 @@ from featflow.animate.eyes import Eye
 from featflow.animate.mouth import Mouth
 from featflow.animate.rig import FaceFrame
 from featflow.animate.sampling import premultiply, read_at, unpremultiply
-from featflow.animate.strips import bump
+from featflow.animate.strips import Place, bump
 
 Image = NDArray[np.uint8]
 Layer = NDArray[np.float32]
@@ -26,6 +26,7 @@ _TONGUE = np.array([0.42, 0.40, 0.62], np.float32)
 _TOOTH = np.array([0.84, 0.94, 1.0], np.float32)  # of the skin's brightness
 _TOOTH_LENGTH = 0.07  # face units
 _LASH_DARKNESS = 0.45
+_INVISIBLE = 1 / 512
 _PLACES = np.linspace(-0.8, 0.8, 5)
 
 
@@ -55,21 +56,24 @@ def softened(image: Image, sigma_px: float) -> Image:
 
 @dataclass(frozen=True)
 class Lid:
-    """Colours of a closed lid, taken from the skin around the open eye.
+    """A closed lid in the colours of the skin around the open eye.
 
     Attributes:
         eye: where it is.
-        above, below: (5, 3) skin above the lid and under the eye, from corner to corner.
+        place: pixels (h, w) that it may cover.
+        skin: (h, w, 3) colour of the lid.
+        start: (h, w) how the lid fades into the skin above it and at the corners.
         lash: (3,) colour of the line where the lids meet.
     """
 
     eye: Eye
-    above: Floats
-    below: Floats
+    place: Place
+    skin: Floats
+    start: Floats
     lash: Floats
 
     @classmethod
-    def of(cls, eye: Eye, image: Image) -> Lid:
+    def of(cls, eye: Eye, image: Image, place: Place) -> Lid:
         """Colours read from a still (H, W, 4)."""
         soft = softened(image, 0.12 * eye.strip.half_px)
         upper, lower = eye.upper(_PLACES), eye.lower(_PLACES)
@@ -78,40 +82,40 @@ class Lid:
         above, below = (_brightest(soft, eye, rows) for rows in (skin, bag))
         edge = _brightest(soft, eye, [upper])[1:-1].min(0)
         dark = (edge + np.median(below, 0)) * (_LASH_DARKNESS / 2)
-        return cls(eye, _calmed(above), _calmed(below), dark)
+        gap = np.maximum(place.lower - place.upper, 1e-3)
+        down, lash = place.below - place.upper, eye.lash * gap
+        part = np.clip((down + lash) / (1.3 * gap + lash), 0.0, 1.0)[..., None]
+        colour = _along(_calmed(above), place.along) * (1 - part)
+        colour += _along(_calmed(below), place.along) * part
+        start = _smooth(0.0, 1.0, (down + 2.2 * lash) / (1.6 * lash + 0.2 * gap))
+        start = start * _smooth(0.0, 0.4, 1 - np.abs(place.along))
+        return cls(eye, place, colour.astype(np.float32), start, dark)
 
-    def layer(self, pixels: Floats, shift: NDArray[np.float64]) -> Layer | None:
-        """The lid over pixels (h, w, 2) of the still; None while the eye is hardly closed.
+    def layer(self, shift: NDArray[np.float64]) -> Layer | None:
+        """The lid (h, w, 4); None while the eye is hardly closed.
 
         Args:
-            pixels: continuous pixels.
             shift: part of the gap that the upper lid comes down and the lower one goes up.
         """
         closed = float(shift.sum())
         amount = float(_smooth(0.15, 0.7, np.float32(closed)))
         if shift[0] <= 0 or amount <= 0:
             return None
-        along, below = self.eye.strip.to_local(pixels)
-        upper, lower = self.eye.upper(along), self.eye.lower(along)
-        gap = np.maximum(lower - upper, 1e-3)
-        edge = upper + np.float32(shift[0]) * gap
+        lower, below = self.place.lower, self.place.below
+        gap = np.maximum(lower - self.place.upper, 1e-3)
+        edge = self.place.upper + np.float32(shift[0]) * gap
         # Landmarks miss the lids by a pixel or two: a closed lid reaches over the lower one.
         shut = float(_smooth(0.75, 0.92, np.float32(closed)))
         end = edge + shut * (lower + 0.25 * gap - edge)
-        lash = self.eye.lash * gap
-        start = _smooth(0.0, 1.0, (below - upper + 2.2 * lash) / (1.6 * lash + 0.2 * gap))
         feather = 1 + shut * 0.6 * gap
-        cover = start * _smooth(0.0, 1.0, (end - below) / feather + 0.5)
-        part = np.clip((below - upper + lash) / (1.3 * gap + lash), 0.0, 1.0)[..., None]
-        colour = _along(self.above, along) * (1 - part) + _along(self.below, along) * part
+        cover = self.start * _smooth(0.0, 1.0, (end - below) / feather + 0.5)
         # Lashes: a soft shadow above the line where the lids meet, sharper below it.
         past = below - edge - 0.5 * shut * (lower - edge)
         width = np.maximum(np.where(past < 0, 0.2, 0.11) * gap, 0.7)
-        line = np.exp(-0.5 * (past / width) ** 2) * bump(along) ** 0.5
-        ends = _smooth(0.0, 0.4, 1 - np.abs(along))
-        cover, line = np.maximum(cover * ends, line), 0.9 * line
-        colour = colour * (1 - line[..., None]) + self.lash * line[..., None]
-        return _layer(colour, amount * cover)
+        line = np.exp(-0.5 * (past / width) ** 2) * bump(self.place.along) ** 0.5
+        line[line < _INVISIBLE] = 0.0
+        cover, line = amount * np.maximum(cover, line), 0.9 * line[..., None]
+        return _layer(self.skin + line * (self.lash - self.skin), cover)
 
 
 def _brightest(image: Image, eye: Eye, rows: list[NDArray[np.float64]]) -> Floats:
@@ -161,28 +165,35 @@ class Cavity:
         closed = 1 - float(_smooth(0.02, 0.06, np.float32(parted)))
         return cls(mouth, unit, lips, brightness, closed)
 
-    def layer(self, pixels: Floats, part_px: float, teeth: float) -> Layer:
-        """The open mouth over pixels (h, w, 2) of the still.
+    def layer(self, place: Place, part_px: float, teeth: float) -> Layer:
+        """The open mouth (h, w, 4) over the pixels of ``place``.
 
         Args:
-            pixels: continuous pixels.
+            place: pixels (h, w).
             part_px: how far the lips part.
             teeth: how much of the upper teeth the vowel shows, 0..1.
         """
-        along, ceiling, floor, below, cover = self.mouth.opening(pixels, part_px)
+        along = place.along
+        ceiling, floor, cover = self.mouth.opening(place, part_px)
         height = np.maximum(floor - ceiling, 1e-3)
-        depth = (below - ceiling) / height
-        colour = np.broadcast_to(self.lips * _CAVITY, (*along.shape, 3))
-        tongue = 0.8 * _smooth(0.45, 1.05, depth) * bump(along)
-        colour = colour + tongue[..., None] * (self.lips * _TONGUE - colour)
+        under_lip = place.below - ceiling
+        tongue = (0.8 * _smooth(0.45, 1.05, under_lip / height) * bump(along))[..., None]
+        colour = self.lips * _CAVITY + tongue * (self.lips * (_TONGUE - _CAVITY))
         length = np.minimum(_TOOTH_LENGTH * self.unit_px, 0.5 * height) * bump(along) ** 0.35
-        under_lip = below - ceiling
         band = _smooth(0.0, 1.0, (length - under_lip) / 2.5 + 0.5)
         shade = 0.5 + 0.5 * _smooth(0.0, 0.6, under_lip / np.maximum(length, 1e-3))
         shade = shade * (1 - 0.6 * along * along)
         tooth = _TOOTH * np.clip(1.35 * self.brightness, 40.0, 235.0)
         shown = (teeth * self.closed * band * _smooth(1.0, 4.0, length))[..., None]
         return _layer(colour + shown * (tooth * shade[..., None] - colour), cover)
+
+    def rows(self, place: Place, part_px: float) -> slice:
+        """Rows of ``place`` in which the open mouth can be."""
+        lift, drop = self.mouth.room(part_px)
+        lines = [place.below - place.lower + lift + 1, place.lower + drop + 1 - place.below]
+        inside = (np.minimum(*lines) > 0) & (np.abs(place.along) < 1)
+        found = np.flatnonzero(inside.any(1))
+        return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
 
 
 def _mean_inside(image: Image, outline: NDArray[np.float64]) -> Floats:

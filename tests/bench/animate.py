@@ -57,7 +57,7 @@ def tasks_for(rig: Rig, still: np.ndarray, folder: Path) -> dict[str, Callable[[
         for codec in (RawCodec(), RegionCodec(), JpegCodec(85)):
             tasks |= _hits(f"{codec.name}, {name}", codec, still, frame.copy())
     store = SqliteStore(folder / "bench.sqlite", 2**30)
-    tasks |= _hits("sqlite region-zlib, face", RegionCodec(), still, frame.copy(), store)
+    tasks |= _hits("sqlite region-zstd, face", RegionCodec(), still, frame.copy(), store)
     for between in (FlowInterpolator(2), PoseInterpolator(2)):
         core = AnimationCore(MeshWarpAnimator(rig), interpolator=between)
         core.set_image(still)
