@@ -107,6 +107,8 @@ def get_core(
         WeightsError: the weights cannot be used.
     """
     check_scale(interpolation_scale)
+    if isinstance(device_id, bool) or not isinstance(device_id, int) or device_id < 0:
+        raise OptionError(f"device_id is the number of a GPU, 0 or more, got {device_id!r}")
     codec = codec_for_quality(cacher_quality)
     ignored: dict[str, str] = {}
     source, details = _animator_source(
@@ -161,7 +163,8 @@ def _report(ignored: Mapping[str, str], strict: bool) -> None:
 def _interpolator(
     wanted: str | Interpolator, scale: int, source: Animator | AnimatorSource
 ) -> Interpolator:
-    if not isinstance(wanted, str):
+    if not isinstance(wanted, str) and hasattr(wanted, "between"):
+        check_scale(wanted.scale)
         return wanted
     if wanted not in ("auto", "pose", "flow"):
         raise OptionError(f"interpolator is 'auto', 'pose' or 'flow', got {wanted!r}")
@@ -223,6 +226,8 @@ def _as_rig(rig: RigLike) -> Rig | NDArray[np.float64]:
         return rig
     if isinstance(rig, str | Path):
         return Rig.load(rig)
+    if not isinstance(rig, np.ndarray) or rig.shape != (68, 2):
+        raise OptionError("rig is a Rig, a JSON file, or an array of 68 landmarks x, y")
     return np.asarray(rig, np.float64)
 
 

@@ -102,7 +102,7 @@ def one_person(table: Any, person: str | None = None) -> pd.DataFrame:
         listed = ", ".join(people) if people else "faces without a name"
         raise SchemaError(
             f"the table holds more than one face a frame or person ({listed}): "
-            "choose with person='...', or person='largest'"
+            "choose with person='...' (--person), or person='largest'"
         )
     rows: pd.DataFrame = table.drop_duplicates(_frame_columns(table)) if crowded else table
     return rows
