@@ -115,6 +115,8 @@ def get_core(
         rig, tha3_weights, device_id, model_seperable, model_half, ignored,
         _gigabytes("model_cache_size", model_cache_size) if model_cache else 0,
     )  # fmt: skip
+    if tha3_weights is None:
+        _name_unused(device_id, model_seperable, ignored)
     if use_tensorrt:
         ignored["use_tensorrt"] = "featflow has no TensorRT; torch runs THA3, OpenCV the rest"
     between: Interpolator | None = None
@@ -137,6 +139,15 @@ def get_core(
         strict=strict,
         info={**details, "ignored": ignored},
     )
+
+
+def _name_unused(device_id: int, separable: bool, ignored: dict[str, str]) -> None:
+    """Say what was asked for and means nothing to the default animator."""
+    reason = "without tha3_weights the still is warped by its landmarks, on the CPU"
+    if device_id != 0:
+        ignored["device_id"] = reason
+    if not separable:
+        ignored["model_seperable"] = reason
 
 
 def _gigabytes(name: str, value: float) -> int:
