@@ -107,16 +107,12 @@ def get_core(
         WeightsError: the weights cannot be used.
     """
     check_scale(interpolation_scale)
-    if isinstance(device_id, bool) or not isinstance(device_id, int) or device_id < 0:
-        raise OptionError(f"device_id is the number of a GPU, 0 or more, got {device_id!r}")
     codec = codec_for_quality(cacher_quality)
     ignored: dict[str, str] = {}
     source, details = _animator_source(
         rig, tha3_weights, device_id, model_seperable, model_half, ignored,
         _gigabytes("model_cache_size", model_cache_size) if model_cache else 0,
     )  # fmt: skip
-    if tha3_weights is None:
-        _name_unused(device_id, model_seperable, ignored)
     if use_tensorrt:
         ignored["use_tensorrt"] = "featflow has no TensorRT; torch runs THA3, OpenCV the rest"
     between: Interpolator | None = None
@@ -193,7 +189,10 @@ def _animator_source(
     ignored: dict[str, str],
     cache_bytes: int,
 ) -> tuple[Animator | AnimatorSource, dict[str, Any]]:
+    if isinstance(device_id, bool) or not isinstance(device_id, int) or device_id < 0:
+        raise OptionError(f"device_id is the number of a GPU, 0 or more, got {device_id!r}")
     if weights is None:
+        _name_unused(device_id, separable, ignored)
         given = None if rig is None else _as_rig(rig)
         return lambda image: _puppet(image, given), {"device": "cpu", "precision": "float32"}
     from featflow.animate.tha3.animator import Tha3Animator

@@ -6,6 +6,7 @@ A layer is (h, w, 4) float32: blue, green and red 0..255 times cover, and cover 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from featflow.animate.strips import Place, bump
 
 Image = NDArray[np.uint8]
 Layer = NDArray[np.float32]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 _CAVITY = np.array([0.16, 0.13, 0.26], np.float32)  # of the lips' colour, B G R
 _TONGUE = np.array([0.42, 0.40, 0.62], np.float32)
@@ -31,8 +32,13 @@ _PLACES = np.linspace(-0.8, 0.8, 5)
 
 
 def _smooth(low: float, high: float, value: Floats) -> Floats:
+    """0 below ``low``, 1 above ``high``, smooth between."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+
+def _share(low: float, high: float, value: float) -> float:
+    return float(_smooth(low, high, np.full(1, value))[0])
 
 
 def lay(image: Image, layer: Layer) -> None:
@@ -98,14 +104,14 @@ class Lid:
             shift: part of the gap that the upper lid comes down and the lower one goes up.
         """
         closed = float(shift.sum())
-        amount = float(_smooth(0.15, 0.7, np.float32(closed)))
+        amount = _share(0.15, 0.7, closed)
         if shift[0] <= 0 or amount <= 0:
             return None
         lower, below = self.place.lower, self.place.below
         gap = np.maximum(lower - self.place.upper, 1e-3)
         edge = self.place.upper + np.float32(shift[0]) * gap
         # Landmarks miss the lids by a pixel or two: a closed lid reaches over the lower one.
-        shut = float(_smooth(0.75, 0.92, np.float32(closed)))
+        shut = _share(0.75, 0.92, closed)
         end = edge + shut * (lower + 0.25 * gap - edge)
         feather = 1 + shut * 0.6 * gap
         cover = self.start * _smooth(0.0, 1.0, (end - below) / feather + 0.5)
@@ -118,7 +124,7 @@ class Lid:
         return _layer(self.skin + line * (self.lash - self.skin), cover)
 
 
-def _brightest(image: Image, eye: Eye, rows: list[NDArray[np.float64]]) -> Floats:
+def _brightest(image: Image, eye: Eye, rows: list[Floats]) -> Floats:
     """(5, 3) colours along the brightest of some rows at each place: skin, not lashes or brow."""
     places = np.stack([eye.strip.to_pixels(_PLACES, row) - 0.5 for row in rows])
     colours = np.asarray(read_at(image, places.astype(np.float32))[..., :3], np.float32)
@@ -162,7 +168,7 @@ class Cavity:
         middle = np.zeros(1)
         parted = float((mouth.lower(middle) - mouth.upper(middle))[0]) / unit
         brightness = float(skin @ np.array([0.114, 0.587, 0.299], np.float32))
-        closed = 1 - float(_smooth(0.02, 0.06, np.float32(parted)))
+        closed = 1 - _share(0.02, 0.06, parted)
         return cls(mouth, unit, lips, brightness, closed)
 
     def layer(self, place: Place, part_px: float, teeth: float) -> Layer:

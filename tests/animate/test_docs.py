@@ -21,4 +21,4 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch, landmarks, still):
     for example in examples():
         exec(compile(example, str(PAGE), "exec"), names)
         counts.append(names["core"].stats().inferences)
-    assert counts == [3, 33]
+    assert counts == [3, 18]

@@ -63,6 +63,7 @@ def place(faces: Path, file: str) -> Path:
 def sharpness(faces: Path, row: dict[str, Any]) -> float:
     """Contrast of fine detail over that of the whole face."""
     grey = cv2.imread(str(place(faces, row["file"])), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None
     x0, y0, x1, y1 = (max(int(row[f"box_{k}"]), 0) for k in ("x0", "y0", "x1", "y1"))
     face = cv2.resize(grey[y0:y1, x0:x1], (128, 128), interpolation=cv2.INTER_AREA)
     return float(cv2.Laplacian(face.astype(float), cv2.CV_64F).var() / face.astype(float).var())
