@@ -5,7 +5,7 @@ the labelled faces; featflow detects the frames, as it would any clip, and the p
 Prints the correlation of what was played with what came back, photograph by photograph.
 
 The photographs are chosen by their labels and sharpness alone: validation split, colour, a head
-turned by less than 20 degrees, eyes open, a face of at least 90 pixels, one picture a person, the
+turned by less than 20 degrees, eyes open, a face of at least 70 pixels, one picture a person, the
 sharpest first; one in which featflow finds no face is left out and named.
 """
 
@@ -46,7 +46,7 @@ def photographs(faces: Path) -> list[Path]:
         & (pl.col("bs_eyeBlinkRight") < 0.25)
         & (pl.col("eye_open") > 0.5)
         & (pl.col("R22") > 0.94)
-        & (pl.col("box_x1") - pl.col("box_x0") >= 90)
+        & (pl.col("box_x1") - pl.col("box_x0") >= 70)
     )
     rows = list(table.iter_rows(named=True))
     rows.sort(key=lambda row: -sharpness(faces, row))
