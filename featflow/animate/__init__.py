@@ -9,17 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from featflow.animate.calibration import Calibration
     from featflow.animate.core import AnimationCore
     from featflow.animate.interface import get_core
     from featflow.animate.pose import POSE_NAMES, pack, unpack
     from featflow.animate.puppet import MeshWarpAnimator
-    from featflow.animate.retarget import Calibration, FexRetargeter
+    from featflow.animate.retarget import FexRetargeter
     from featflow.animate.rig import Rig
     from featflow.animate.rig_fit import fit_rig
 
 _HOME = {
     "AnimationCore": "core",
-    "Calibration": "retarget",
+    "Calibration": "calibration",
     "FexRetargeter": "retarget",
     "MeshWarpAnimator": "puppet",
     "POSE_NAMES": "pose",

@@ -130,6 +130,7 @@ class Effort:
         lids: (2, 2) part of the gap that upper and lower lid move, right eye first.
         gaze: x to the image right and y down, each -1..1.
         mouth_open: parting of the lips in face units.
+        teeth: how much of the upper teeth the vowel shows, 0..1; rounded lips hide them.
         head: pitch, roll, yaw in radians.
         body_tilt: radians, positive to the character's right.
         breath: rise of the chest in face units.
@@ -139,6 +140,7 @@ class Effort:
     lids: Floats
     gaze: tuple[float, float]
     mouth_open: float
+    teeth: float
     head: tuple[float, float, float]
     body_tilt: float
     breath: float
@@ -157,6 +159,7 @@ class Effort:
             np.array([_lid_shift(value, side) for side in ("right", "left")]),
             (-value["iris_rotation_y"], -value["iris_rotation_x"]),
             share * sum(value[name] * gap for name, gap in MOUTH_OPEN.items()),
+            sum(value[f"mouth_{v}"] for v in ("aaa", "iii", "eee")) / max(vowels, 1e-9),
             (float(head[0]), float(head[1]), float(head[2])),
             float(np.radians(BODY_TILT_DEGREES)) * value["body_z"],
             BREATH_RISE * value["breathing"],

@@ -7,7 +7,6 @@ codec of this module's family can tell where it belongs.
 from __future__ import annotations
 
 import struct
-import zlib
 from itertools import pairwise
 from typing import Protocol
 
@@ -62,15 +61,48 @@ class RawCodec:
         out[...] = np.frombuffer(packed, np.uint8).reshape(out.shape)
 
 
+class Zstd:
+    """Zstandard at its quick level, by pyarrow: smaller than zlib's and five times as quick."""
+
+    def __init__(self) -> None:
+        import pyarrow as pa
+
+        self._codec = pa.Codec("zstd", 1)
+        self._errors = (pa.ArrowException, OSError, ValueError)
+
+    def pack(self, array: Image) -> bytes:
+        """Bytes of an array."""
+        packed: bytes = self._codec.compress(array.tobytes(), asbytes=True)
+        return packed
+
+    def unpack(self, packed: bytes | memoryview, shape: tuple[int, ...]) -> Image:
+        """The array of a known shape.
+
+        Raises:
+            DamagedFrameError: the bytes are none, or of another shape.
+        """
+        size = int(np.prod(shape))
+        if size == 0:
+            return np.zeros(shape, np.uint8)
+        try:
+            content = self._codec.decompress(packed, size)
+            return np.frombuffer(content, np.uint8).reshape(shape)
+        except self._errors as error:
+            raise DamagedFrameError(f"a packed frame is damaged: {error}") from error
+
+
 class RegionCodec:
-    """The changed box, zlib-packed after each row has been subtracted from the one above.
+    """The changed box, packed after each row has been subtracted from the one above.
 
     Lossless. Subtracting first (PNG's "up" filter) makes photographs a third smaller; alpha is
     left out where it is that of the still.
     """
 
-    name = "region-zlib"
+    name = "region-zstd"
     lossless = True
+
+    def __init__(self) -> None:
+        self._zstd = Zstd()
 
     def pack(self, frame: Image, still: Image) -> bytes:
         """Bytes of a frame."""
@@ -79,22 +111,20 @@ class RegionCodec:
         channels = 3 if np.array_equal(part[..., 3], _part(still, box)[..., 3]) else 4
         difference = part[..., :channels].copy()
         difference[1:] -= part[:-1, :, :channels]
-        content = zlib.compress(difference.tobytes(), 1)
-        return _HEADER.pack(*box) + bytes([channels]) + content
+        return _HEADER.pack(*box) + bytes([channels]) + self._zstd.pack(difference)
 
     def unpack(self, packed: bytes, still: Image, out: Image) -> None:
         """Write the packed frame into ``out``."""
         np.copyto(out, still)
         box = _read_box(packed, still)
         part = _part(out, box)
-        try:
-            channels = packed[_HEADER.size]
-            content = zlib.decompress(packed[_HEADER.size + 1 :])
-            rows = np.frombuffer(content, np.uint8).reshape(*part.shape[:2], channels).copy()
-            _add_up(rows)
-            part[..., :channels] = rows
-        except (zlib.error, ValueError, IndexError) as error:
-            raise DamagedFrameError(f"a packed frame is damaged: {error}") from error
+        channels = packed[_HEADER.size] if len(packed) > _HEADER.size else 0
+        if channels not in (3, 4):
+            raise DamagedFrameError("a packed frame is cut short")
+        content = memoryview(packed)[_HEADER.size + 1 :]
+        rows = self._zstd.unpack(content, (*part.shape[:2], channels)).copy()
+        _add_up(rows)
+        part[..., :channels] = rows
 
 
 def _add_up(rows: Image) -> None:
@@ -119,6 +149,7 @@ class JpegCodec:
         if not 0 <= quality <= 99:
             raise OptionError(f"JPEG quality must be 0..99, got {quality}")
         self._quality = quality
+        self._zstd = Zstd()
         self.name = f"region-jpeg{quality}"
 
     def pack(self, frame: Image, still: Image) -> bytes:
@@ -132,7 +163,7 @@ class JpegCodec:
         done, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(part[..., :3]), options)
         if not done:
             raise FeatflowError("OpenCV could not write a JPEG")
-        alpha = zlib.compress(np.ascontiguousarray(part[..., 3]).tobytes(), 1)
+        alpha = self._zstd.pack(part[..., 3])
         return _HEADER.pack(*box) + struct.pack("<I", len(alpha)) + alpha + jpeg.tobytes()
 
     def unpack(self, packed: bytes, still: Image, out: Image) -> None:
@@ -145,12 +176,12 @@ class JpegCodec:
         try:
             (length,) = struct.unpack_from("<I", packed, _HEADER.size)
             start = _HEADER.size + 4
-            alpha = zlib.decompress(packed[start : start + length])
+            alpha = self._zstd.unpack(packed[start : start + length], part.shape[:2])
             jpeg = np.frombuffer(packed, np.uint8, offset=start + length)
             colour = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
             part[..., :3] = np.asarray(colour, np.uint8)
-            part[..., 3] = np.frombuffer(alpha, np.uint8).reshape(part.shape[:2])
-        except (zlib.error, struct.error, ValueError, TypeError, cv2.error) as error:
+            part[..., 3] = alpha
+        except (struct.error, ValueError, TypeError, cv2.error) as error:
             raise DamagedFrameError(f"a packed frame is damaged: {error}") from error
 
 

@@ -17,7 +17,7 @@ from featflow.animate.interpolate import Interpolator, Step
 from featflow.animate.pose import Pose, check_pose, clip_poses
 from featflow.animate.quantize import PoseQuantizer
 from featflow.animate.upscale import Upscaler
-from featflow.errors import FeatflowError
+from featflow.errors import ArrayError, FeatflowError
 
 AnimatorSource = Callable[[Image], Animator]
 
@@ -209,6 +209,8 @@ class AnimationCore:
 
     def _poses_of(self, poses: Any, options: dict[str, Any]) -> NDArray[np.floating[Any]]:
         if isinstance(poses, np.ndarray):
+            if poses.ndim != 2:
+                raise ArrayError("poses", f"have shape {poses.shape}", "pass (T, 45): pose[None]")
             if options:
                 raise FeatflowError(f"options {sorted(options)} apply to tables, not to poses")
             return poses

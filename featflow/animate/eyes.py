@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featflow.animate.actions import GAZE_SHIFT
-from featflow.animate.strips import Arch, Floats, Strip, bump, slide
+from featflow.animate.strips import Arch, Floats, Place, Strip, bump, slide
 
 MIN_GAP = 0.12
 """Gap over width below which an eye counts as closed in the still."""
@@ -62,13 +62,24 @@ class Eye:
         return wide >= MIN_WIDTH_PX and self.gap_px >= MIN_GAP * wide
 
     @property
+    def lash(self) -> float:
+        """Height of the lashes, in gaps: they come down with the lid unstretched."""
+        return _LASH
+
+    @property
     def reach_px(self) -> float:
         """Distance from the axis beyond which nothing moves."""
         return _SKIN * self.gap_px + self.gap_px * (_LASH + 1)
 
-    def _knots(self, along: Floats, shift: Floats) -> tuple[list[Floats], list[Floats]]:
-        upper, lower = self.upper(along), self.lower(along)
-        gap = np.maximum(lower - upper, 0.0)
+    def at(self, points: Floats) -> Place:
+        """Points (..., 2) as this eye sees them."""
+        along, below = self.strip.to_local(points)
+        upper = self.upper(along)
+        return Place(along, below, upper, np.maximum(self.lower(along), upper))
+
+    def _knots(self, place: Place, shift: Floats) -> tuple[list[Floats], list[Floats]]:
+        upper, lower = place.upper, place.lower
+        gap = lower - upper
         lash = _LASH * gap
         top, bottom = upper - lash - self.skin * gap, lower + _SKIN * gap
         down, up = float(shift[0]) * gap, float(shift[1]) * gap
@@ -78,30 +89,33 @@ class Eye:
 
     def forward(self, points: Floats, shift: Floats) -> Floats:
         """Where the lids carry points (..., 2); gaze moves no landmark."""
-        along, below = self.strip.to_local(points)
-        rest, moved = self._knots(along, shift)
-        inside = np.abs(along) < 1
-        return self.strip.to_pixels(along, np.where(inside, slide(below, rest, moved), below))
+        place = self.at(points)
+        rest, moved = self._knots(place, shift)
+        slid = slide(place.below, rest, moved)
+        below = np.where(np.abs(place.along) < 1, slid, place.below)
+        return self.strip.to_pixels(place.along, below)
 
-    def source(self, points: Floats, shift: Floats, gaze: tuple[float, float]) -> Floats:
-        """Where in the still each of the points (..., 2) of the moved eye is found."""
-        along, below = self.strip.to_local(points)
-        rest, moved = self._knots(along, shift)
-        inside = np.abs(along) < 1
-        found = np.where(inside, slide(below, moved, rest), below)
+    def source(self, place: Place, shift: Floats, gaze: tuple[float, float]) -> Floats:
+        """From each point of the moved eye to where in the still it is found, (..., 2) pixels."""
+        rest, moved = self._knots(place, shift)
+        found = place.below
+        if shift.any():
+            found = np.where(np.abs(place.along) < 1, slide(found, moved, rest), found)
+        along = place.along
         if gaze != (0.0, 0.0):
-            along, found = self._turned(along, found, gaze)
-        return self.strip.to_pixels(along, found)
+            along, found = self._turned(place, found, gaze)
+        return self.strip.vectors(along - place.along, found - place.below)
 
     def _turned(
-        self, along: Floats, below: Floats, gaze: tuple[float, float]
+        self, place: Place, below: Floats, gaze: tuple[float, float]
     ) -> tuple[Floats, Floats]:
-        upper, lower = self.upper(along), self.lower(along)
+        upper, lower = place.upper, place.lower
         gap = lower - upper
         # One pixel of blending at the lids: the eyeball ends there, the skin does not move.
         edge = np.clip(np.minimum(below - upper, lower - below), 0.0, 1.0)
-        window = bump(along) ** 2 * edge
-        down = 0.7 * GAZE_SHIFT * gaze[1] * np.maximum(gap, 0.0)
+        window = bump(place.along) ** 2 * edge
+        down = 0.7 * GAZE_SHIFT * gaze[1] * gap
         shifted = np.clip(below - down * window, upper + 0.08 * gap, lower - 0.08 * gap)
         # Clamping would pull rows that lie on the lid itself; only the eyeball is clamped.
-        return along - GAZE_SHIFT * gaze[0] * window, np.where(window > 0, shifted, below)
+        along = place.along - GAZE_SHIFT * gaze[0] * window
+        return along, np.where(window > 0, shifted, below)

@@ -137,6 +137,15 @@ def get_core(
     )
 
 
+def _name_unused(device_id: int, separable: bool, ignored: dict[str, str]) -> None:
+    """Say what was asked for and means nothing to the default animator."""
+    reason = "without tha3_weights the still is warped by its landmarks, on the CPU"
+    if device_id != 0:
+        ignored["device_id"] = reason
+    if not separable:
+        ignored["model_seperable"] = reason
+
+
 def _gigabytes(name: str, value: float) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
         raise OptionError(f"{name} is a number of gigabytes, 0 or more, got {value!r}")
@@ -161,7 +170,8 @@ def _report(ignored: Mapping[str, str], strict: bool) -> None:
 def _interpolator(
     wanted: str | Interpolator, scale: int, source: Animator | AnimatorSource
 ) -> Interpolator:
-    if not isinstance(wanted, str):
+    if not isinstance(wanted, str) and hasattr(wanted, "between"):
+        check_scale(wanted.scale)
         return wanted
     if wanted not in ("auto", "pose", "flow"):
         raise OptionError(f"interpolator is 'auto', 'pose' or 'flow', got {wanted!r}")
@@ -179,7 +189,10 @@ def _animator_source(
     ignored: dict[str, str],
     cache_bytes: int,
 ) -> tuple[Animator | AnimatorSource, dict[str, Any]]:
+    if isinstance(device_id, bool) or not isinstance(device_id, int) or device_id < 0:
+        raise OptionError(f"device_id is the number of a GPU, 0 or more, got {device_id!r}")
     if weights is None:
+        _name_unused(device_id, separable, ignored)
         given = None if rig is None else _as_rig(rig)
         return lambda image: _puppet(image, given), {"device": "cpu", "precision": "float32"}
     from featflow.animate.tha3.animator import Tha3Animator
@@ -223,6 +236,8 @@ def _as_rig(rig: RigLike) -> Rig | NDArray[np.float64]:
         return rig
     if isinstance(rig, str | Path):
         return Rig.load(rig)
+    if not isinstance(rig, np.ndarray) or rig.shape != (68, 2):
+        raise OptionError("rig is a Rig, a JSON file, or an array of 68 landmarks x, y")
     return np.asarray(rig, np.float64)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featflow.animate.strips import Arch, Floats, Strip, bump, slide
+from featflow.animate.strips import Arch, Floats, Place, Strip, bump, slide
 
 LIP_SIDE: NDArray[np.int64] = np.zeros(68, np.int64)
 LIP_SIDE[[49, 50, 51, 52, 53, 61, 62, 63]] = 1
@@ -63,16 +63,23 @@ class Mouth:
             max(1.3 * chin, 8.0),
         )
 
-    def _room(self, part_px: float) -> tuple[float, float]:
+    def room(self, part_px: float) -> tuple[float, float]:
         """Lift of the upper lip and drop of the lower one that leave the skin in order."""
         above = max(float(self.upper(np.zeros(1))[0]) - self.upper_px - self.top_px, 0.0)
         under = self.bottom_px - float(self.lower(np.zeros(1))[0]) - self.lower_px
         lift = min(_LIFT * part_px, _MAX_SQUEEZE * above)
         return lift, min((1 - _LIFT) * part_px, _MAX_SQUEEZE * max(under, 0.0))
 
-    def _edges(self, along: Floats) -> tuple[Floats, Floats]:
+    def at(self, points: Floats) -> Place:
+        """Points (..., 2) as this mouth sees them."""
+        along, below = self.strip.to_local(points)
         upper = self.upper(along)
-        return upper, np.maximum(self.lower(along), upper)
+        return Place(along, below, upper, np.maximum(self.lower(along), upper))
+
+    def _parted(self, place: Place, part_px: float) -> tuple[Floats, Floats]:
+        lift, drop = self.room(part_px)
+        shape = _round(place.along)
+        return shape * lift, shape * drop
 
     def forward(self, points: Floats, part_px: float, side: NDArray[np.int64]) -> Floats:
         """Where parting lips carry points (..., 2).
@@ -82,38 +89,41 @@ class Mouth:
             part_px: how far the lips part in the middle.
             side: (...,) 1 for a point of the upper lip, -1 of the lower, 0 to go by position.
         """
-        along, below = self.strip.to_local(points)
-        upper, lower = self._edges(along)
-        lift, drop = (_round(along) * px for px in self._room(part_px))
-        above = slide(below, *self._upper_knots(upper, lower, lift))
+        place = self.at(points)
+        below, lower = place.below, place.lower
+        lift, drop = self._parted(place, part_px)
+        above = slide(below, *self._upper_knots(place, lift))
         above = np.where(below >= lower, below - lift, above)
         under = slide(np.maximum(below, lower), *self._lower_knots(lower, drop))
         goes_up = np.where(side == 0, below < lower, side > 0)
-        return self.strip.to_pixels(along, np.where(goes_up, above, under))
+        return self.strip.to_pixels(place.along, np.where(goes_up, above, under))
 
-    def source(self, points: Floats, part_px: float) -> tuple[Floats, Floats]:
-        """Where in the still points (..., 2) are found, and how dark the open mouth is there.
+    def opening(self, place: Place, part_px: float) -> tuple[Floats, Floats, Floats]:
+        """The inside of the open mouth.
 
         Returns:
-            (..., 2) pixels of the still, and (...,) coverage 0..1 by the inside of the mouth.
+            (...,) each: upper and lower end of the opening, pixels below the axis, and how much
+            the inside covers the point, 0..1.
         """
-        along, below = self.strip.to_local(points)
-        upper, lower = self._edges(along)
-        lift, drop = (_round(along) * px for px in self._room(part_px))
-        up_rest, up_moved = self._upper_knots(upper, lower, lift)
+        lift, drop = self._parted(place, part_px)
+        ceiling, floor = place.lower - lift, place.lower + drop
+        cover = np.clip(np.minimum(place.below - ceiling, floor - place.below) + 0.5, 0.0, 1.0)
+        # A slit thinner than a pixel covers less.
+        return ceiling, floor, cover * np.clip(drop + lift, 0.0, 1.0)
+
+    def source(self, place: Place, part_px: float) -> Floats:
+        """From each point of the moved mouth to where in the still it is found, (..., 2) pixels."""
+        below, lower = place.below, place.lower
+        lift, drop = self._parted(place, part_px)
+        up_rest, up_moved = self._upper_knots(place, lift)
         low_rest, low_moved = self._lower_knots(lower, drop)
         above = slide(below, up_moved, up_rest)
         under = slide(below, low_moved, low_rest)
-        ceiling, floor = lower - lift, lower + drop
-        found = np.where(below >= floor, under, np.where(below < ceiling, above, lower))
-        cover = np.minimum(below - ceiling, floor - below) + 0.5
-        dark = np.where(drop + lift > 0, np.clip(cover, 0.0, 1.0), 0.0)
-        dark *= np.clip(drop + lift, 0.0, 1.0)  # a slit thinner than a pixel covers less
-        return self.strip.to_pixels(along, found), dark
+        found = np.where(below >= lower + drop, under, np.where(below < lower - lift, above, lower))
+        return self.strip.vectors(np.zeros_like(found), found - below)
 
-    def _upper_knots(
-        self, upper: Floats, lower: Floats, lift: Floats
-    ) -> tuple[list[Floats], list[Floats]]:
+    def _upper_knots(self, place: Place, lift: Floats) -> tuple[list[Floats], list[Floats]]:
+        upper, lower = place.upper, place.lower
         top = np.full_like(upper, self.top_px)
         lip = np.maximum(upper - self.upper_px, top)
         # What the still shows between the lips (teeth) hangs on the upper one, unstretched.

@@ -64,17 +64,25 @@ def read_motion(
     if not path.exists():
         raise MissingInputError(str(path), "no such table or clip")
     if path.suffix.lower() == ".csv":
-        import pandas as pd
-
-        header = pd.read_csv(path, nrows=0).columns
-        if set(header) & set(POSE_NAMES) or not {"Pitch", "x_0", "FaceScore"} & set(header):
-            return _even(_pose_table(pd.read_csv(path), str(path)), fps, mirror)
+        content = _read_csv(path)
+        header = set(content.columns)
+        if header & set(POSE_NAMES) or not {"Pitch", "x_0", "FaceScore"} & header:
+            return _even(_pose_table(content, str(path)), fps, mirror)
     table = _faces(path, device)
     retargeter = FexRetargeter(person, mirror=mirror)
     track = retargeter.track(table)
     if not len(track) or track.faceless().all():
         raise SchemaError(f"{path}: holds no face")
     return _at(retargeter.poses(table), track.times_s, fps)
+
+
+def _read_csv(path: Path) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
+        raise SchemaError(f"{path}: is not a readable table: {error} (save it again)") from error
 
 
 def _faces(path: Path, device: str) -> Any:
@@ -84,19 +92,38 @@ def _faces(path: Path, device: str) -> Any:
         return read_fex(path)
     from featflow.detector import Detector
 
-    return Detector(device=device).detect(str(path), progress_bar=False)
+    detector = Detector(au="tiny", gaze="tiny", device=device)
+    return detector.detect(str(path), progress_bar=False)
 
 
 def _pose_table(table: Any, source: str) -> tuple[Pose, NDArray[np.float64]]:
     unknown = [n for n in table.columns if n not in INDEX and n not in _BESIDE_POSES]
     if unknown:
         raise OptionError(f"{source}: {unknown[0]!r} is neither a pose parameter nor time or frame")
+    if not len(table):
+        raise SchemaError(f"{source}: holds no poses (one a row, below the names)")
     poses = np.zeros((len(table), 45), np.float32)
     for name in table.columns:
         if name in INDEX:
-            poses[:, INDEX[name]] = table[name]
-    times = table["time"].to_numpy(float) if "time" in table else np.arange(len(table)) / 30
+            poses[:, INDEX[name]] = _numbers(table[name], source)
+    times = _numbers(table["time"], source) if "time" in table else np.arange(len(table)) / 30
+    if (np.diff(times) <= 0).any():
+        row = int(np.flatnonzero(np.diff(times) <= 0)[0]) + 2
+        raise SchemaError(f"{source}: time does not rise in row {row} (sort the rows by time)")
     return poses, times
+
+
+def _numbers(column: Any, source: str) -> NDArray[np.float64]:
+    import pandas as pd
+
+    values = np.asarray(pd.to_numeric(column, errors="coerce"), np.float64)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise SchemaError(
+            f"{source}: {column.name} in row {row + 1} is {column.iloc[row]!r}, not a number"
+            " (hold the last good value)"
+        )
+    return values
 
 
 def _even(rows: tuple[Pose, NDArray[np.float64]], fps: float | None, mirror: bool) -> Motion:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -15,18 +15,19 @@ from featflow.animate.actions import UNSUPPORTED, Effort
 from featflow.animate.animator import Image, check_image
 from featflow.animate.eyes import Eye
 from featflow.animate.mouth import LIP_SIDE, Mouth
+from featflow.animate.paint import Cavity, Lid, lay
 from featflow.animate.pose import HIGH, INDEX, Pose, clip_poses
 from featflow.animate.rig import FaceFrame, Rig
 from featflow.animate.sampling import Sampler, read_at
+from featflow.animate.strips import Strip
 from featflow.errors import FeatflowError, OptionError
 
 Floats = NDArray[np.float64]
 Box = tuple[int, int, int, int]
 View = tuple[slice, slice]
 
-VERSION = 1
+VERSION = 2
 _MIN_SHIFT_PX = 1 / 64  # OpenCV reads at steps of 1/32 pixel: less than half a step is none
-_MOUTH_DARKNESS = np.array([0.20, 0.16, 0.32], np.float32)  # of the lips' colour, B G R
 
 
 class MeshWarpAnimator:
@@ -53,7 +54,14 @@ class MeshWarpAnimator:
         self._field = fields.SmoothField(rig, fields.grid_nodes(rig.size_px))
         self._image: Image | None = None
         self._sampler: Sampler | None = None
-        self._dark = np.zeros(3, np.float32)
+        self._eye_boxes = [
+            self._box(eye.strip, -eye.reach_px, eye.reach_px) if eye.opens else None
+            for eye in self.eyes
+        ]
+        self._mouth_box = self._box(self.mouth.strip, self.mouth.top_px, self.mouth.bottom_px)
+        self._mouth_place = self.mouth.at(_pixels(self._mouth_box))
+        self._lids: list[Lid] = []
+        self._cavity: Cavity | None = None
 
     @property
     def fingerprint(self) -> bytes:
@@ -65,16 +73,12 @@ class MeshWarpAnimator:
         check_image(image, self.rig.size_px)
         self._image = image.copy()
         self._sampler = Sampler(self._image)
-        self._dark = self._lip_colour(self._image) * _MOUTH_DARKNESS
-
-    def _lip_colour(self, image: Image) -> NDArray[np.float32]:
-        lips = np.zeros(self.rig.size_px, np.uint8)
-        outline = np.rint(self.rig.landmarks[48:60] - 0.5).astype(np.int32)
-        cv2.fillPoly(lips, [outline], 1)
-        seen = (lips > 0) & (image[..., 3] > 0)
-        if not seen.any():
-            return np.full(3, 120, np.float32)
-        return np.asarray(image[seen][:, :3].mean(0), np.float32)
+        self._lids = [
+            Lid.of(eye, self._image, eye.at(_pixels(box)))
+            for eye, box in zip(self.eyes, self._eye_boxes, strict=True)
+            if box is not None
+        ]
+        self._cavity = Cavity.of(self.mouth, self.rig.landmarks, self._image)
 
     def supports(self, name: str) -> bool:
         """Whether a parameter changes this still; see ``docs/animate.md`` for those that do not."""
@@ -89,7 +93,7 @@ class MeshWarpAnimator:
 
     def _shows_a_chest(self) -> bool:
         rest = Effort.of(np.zeros(45, np.float32))
-        breath = Effort(rest.smooth, rest.lids, rest.gaze, 0.0, (0, 0, 0), 0.0, 1.0)
+        breath = replace(rest, breath=1.0)
         return bool((np.abs(self._field(breath)) > 0.05 * self.frame.unit_px).any())
 
     def displacement_px(self) -> tuple[Floats, int]:
@@ -135,39 +139,49 @@ class MeshWarpAnimator:
         effort = Effort.of(pose)
         np.copyto(out, self._image)
         back = fields.inverse(*fields.contract(self._field(effort)))
-        patches = self._patches(effort)
+        patches, paints = self._patches(effort)
         spread = int(np.ceil(np.abs(back).max(initial=0.0))) + 1
-        boxes = [_grown(patch.box, spread, self.rig.size_px) for patch in patches]
-        box = _around([*_moving(back, self.rig.size_px), *boxes])
+        seen = [_grown(patch.box, spread, self.rig.size_px) for patch in (*patches, *paints)]
+        box = _around([*_moving(back, self.rig.size_px), *seen])
         if box is None:
             return
         positions = _positions(back, box)
-        covers = _follow(positions, box, patches, boxes)
+        views = [_within(part, box) for part in seen]
+        layers = [
+            patch.read(positions[v]) for v, patch in zip(views, (*patches, *paints), strict=True)
+        ]
+        moves, covers = layers[: len(patches)], layers[len(patches) :]
+        for view, move in zip(views, moves, strict=False):
+            positions[view] += move
         x0, y0, x1, y1 = box
         read = self._sampler(positions)
-        for view, cover in covers:
-            _paint(read[view], cover, self._dark)
+        for view, cover in zip(views[len(patches) :], covers, strict=True):
+            lay(read[view], cover)
         out[y0:y1, x0:x1] = read
 
-    def _patches(self, effort: Effort) -> list[Patch]:
-        patches = []
-        for eye, shift in zip(self.eyes, effort.lids, strict=True):
-            if eye.opens and (shift.any() or any(effort.gaze)):
-                box = self._box(eye.strip.half_px, -eye.reach_px, eye.reach_px, eye.strip)
-                pixels = _pixels(box)
-                offset = eye.source(pixels, shift, effort.gaze) - pixels
-                patches.append(Patch(box, offset.astype(np.float32), None))
+    def _patches(self, effort: Effort) -> tuple[list[Patch], list[Patch]]:
+        """What moves (offsets to the source), and what is painted over it."""
+        moves, paints = [], []
+        lids = iter(self._lids)
+        for box, shift in zip(self._eye_boxes, effort.lids, strict=True):
+            if box is None:
+                continue
+            lid = next(lids)
+            if shift.any() or any(effort.gaze):
+                moves.append(Patch(box, lid.eye.source(lid.place, shift, effort.gaze)))
+                layer = lid.layer(shift)
+                if layer is not None:
+                    paints.append(Patch(box, layer))
         part = effort.mouth_open * self.frame.unit_px
-        if part > 0:
-            mouth = self.mouth
-            box = self._box(mouth.strip.half_px, mouth.top_px, mouth.bottom_px, mouth.strip)
-            pixels = _pixels(box)
-            found, dark = mouth.source(pixels, part)
-            lips = (found - pixels).astype(np.float32)
-            patches.append(Patch(box, lips, dark.astype(np.float32)))
-        return [patch for patch in patches if patch.offset.size]
+        if part > 0 and self._cavity is not None:
+            box, place = self._mouth_box, self._mouth_place
+            moves.append(Patch(box, self.mouth.source(place, part)))
+            rows = self._cavity.rows(place, part)
+            layer = self._cavity.layer(place[rows], part, effort.teeth)
+            paints.append(Patch((box[0], box[1] + rows.start, box[2], box[1] + rows.stop), layer))
+        return [m for m in moves if m.content.size], [p for p in paints if p.content.size]
 
-    def _box(self, half_px: float, top_px: float, bottom_px: float, strip: Any) -> Box:
+    def _box(self, strip: Strip, top_px: float, bottom_px: float) -> Box:
         corners = strip.to_pixels(
             np.array([-1.0, 1.0, 1.0, -1.0]), np.array([top_px, top_px, bottom_px, bottom_px])
         )
@@ -181,17 +195,26 @@ class MeshWarpAnimator:
 
 @dataclass(frozen=True)
 class Patch:
-    """A region of the still in which lids, lips or eyeballs move.
+    """Values for a region of the still.
 
     Attributes:
         box: x0, y0, x1, y1 in whole pixels of the still.
-        offset: (h, w, 2) from a moved pixel to its source.
-        dark: (h, w) coverage by the inside of the mouth, or None.
+        content: (h, w, 2) offsets from a moved pixel to its source, or a layer of
+            :mod:`~featflow.animate.paint`; nothing beyond the box.
     """
 
     box: Box
-    offset: NDArray[np.float32]
-    dark: NDArray[np.float32] | None
+    content: NDArray[np.floating[Any]]
+
+    def read(self, positions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Content at positions (h, w, 2) of the still, counted from pixel centres."""
+        at = positions - np.array(self.box[:2], np.float32)
+        return read_at(self.content, at, cv2.BORDER_CONSTANT)
+
+
+def _within(part: Box, box: Box) -> View:
+    """Where the pixels of ``part`` lie in an array of the pixels of ``box``."""
+    return np.s_[part[1] - box[1] : part[3] - box[1], part[0] - box[0] : part[2] - box[0]]
 
 
 def _moving(back: fields.Grid, size_px: tuple[int, int]) -> list[Box]:
@@ -257,37 +280,3 @@ def _positions(back: fields.Grid, box: Box) -> NDArray[np.float32]:
     np.add(positions[..., 0], x, out=positions[..., 0])
     np.add(positions[..., 1], y[:, None], out=positions[..., 1])
     return positions
-
-
-def _follow(
-    positions: NDArray[np.float32], box: Box, patches: list[Patch], boxes: list[Box]
-) -> list[tuple[View, NDArray[np.float32]]]:
-    """Carry positions on through the patches.
-
-    Args:
-        positions: (h, w, 2) for the pixels of ``box``; changed in place.
-        box: what part of the frame is drawn.
-        patches: in the still.
-        boxes: for each patch, the part of the frame from which it can be seen.
-
-    Returns:
-        Where in ``positions`` the inside of the mouth is seen, and how much it covers.
-    """
-    covers, steps = [], []
-    for patch, (x0, y0, x1, y1) in zip(patches, boxes, strict=True):
-        view = np.s_[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
-        at = positions[view] - np.array(patch.box[:2], np.float32)
-        steps.append((view, read_at(patch.offset, at, cv2.BORDER_CONSTANT)))
-        if patch.dark is not None:
-            covers.append((view, read_at(patch.dark, at, cv2.BORDER_CONSTANT)))
-    for view, offset in steps:
-        positions[view] += offset
-    return covers
-
-
-def _paint(image: Image, cover: NDArray[np.float32], colour: NDArray[np.float32]) -> None:
-    """Lay a colour over the pixels of ``image`` (h, w, 4) that are covered; alpha stays."""
-    rows, columns = np.nonzero(cover > 0)
-    part = cover[rows, columns][:, None]
-    under = image[rows, columns, :3].astype(np.float32)
-    image[rows, columns, :3] = np.rint(under + part * (colour - under)).astype(np.uint8)

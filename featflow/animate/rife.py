@@ -6,7 +6,6 @@ estimation for video frame interpolation"). No weights are shipped; theirs are u
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.nn import functional
 
 from featflow.animate.interpolate import Step, check_scale
 from featflow.animate.sampling import premultiply, unpremultiply
+from featflow.animate.weight_files import read_tensors
 from featflow.errors import MissingInputError, WeightsError
 
 Image = NDArray[np.uint8]
@@ -195,11 +195,7 @@ def load_rife(path: str | Path) -> IFNet:
     path = Path(path)
     if not path.is_file():
         raise MissingInputError(str(path), "no such weight file")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        state = {name.removeprefix("module."): tensor.float() for name, tensor in stored.items()}
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, AttributeError) as error:
-        raise WeightsError(f"{path}: cannot be read as weights: {error}") from error
+    state = {n.removeprefix("module."): t.float() for n, t in read_tensors(path).items()}
     network = IFNet()
     wanted = network.state_dict()
     wrong = [n for n in wanted if n not in state or state[n].shape != wanted[n].shape]

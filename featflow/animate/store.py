@@ -190,6 +190,8 @@ class SqliteStore:
 
     def _explained(self, error: sqlite3.Error) -> OutputError:
         hint = "free space or lower the limit" if "full" in str(error) else "check the folder"
+        if "closed" in str(error):
+            hint = "the core was closed: make another"
         return OutputError(f"{self._path}: the frame cache cannot be used: {error} ({hint})")
 
     @property

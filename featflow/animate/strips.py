@@ -52,6 +52,31 @@ class Strip:
         y = self.centre[1] + a * self.axis[1] + below * self.axis[0]
         return np.stack([x, y], -1)
 
+    def vectors(self, along: Floats, below: Floats) -> Floats:
+        """Pixel displacements (..., 2) of changes of :meth:`to_local`."""
+        a = along * self.half_px
+        x = a * self.axis[0] - below * self.axis[1]
+        y = a * self.axis[1] + below * self.axis[0]
+        return np.stack([x, y], -1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Points as a slit sees them; made once for the pixels around it.
+
+    Attributes:
+        along, below: (...,) see :meth:`Strip.to_local`.
+        upper, lower: (...,) edges of the slit at these points, pixels below the axis.
+    """
+
+    along: Floats
+    below: Floats
+    upper: Floats
+    lower: Floats
+
+    def __getitem__(self, view: Any) -> Place:
+        return Place(self.along[view], self.below[view], self.upper[view], self.lower[view])
+
 
 @dataclass(frozen=True)
 class Arch:

@@ -59,6 +59,11 @@ class Track:
         """(T,) an action unit, 0..1; NaN where unknown."""
         return self.column(f"AU{number:02d}")
 
+    def action_units(self) -> tuple[str, ...]:
+        """Names of the action units that the table has, such as ``AU01``."""
+        names = [str(name) for name in self._table.columns]
+        return tuple(n for n in names if len(n) == 4 and n.startswith("AU") and n[2:].isdigit())
+
     def landmarks(self) -> Floats:
         """(T, 68, 2) points in pixels; NaN where unknown."""
         if not self.has(*_X, *_Y):
@@ -97,7 +102,7 @@ def one_person(table: Any, person: str | None = None) -> pd.DataFrame:
         listed = ", ".join(people) if people else "faces without a name"
         raise SchemaError(
             f"the table holds more than one face a frame or person ({listed}): "
-            "choose with person='...', or person='largest'"
+            "choose with person='...' (--person), or person='largest'"
         )
     rows: pd.DataFrame = table.drop_duplicates(_frame_columns(table)) if crowded else table
     return rows

@@ -98,6 +98,42 @@ def test_bad_usage_exits_2_and_bad_input_1(folder, capsys):
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "not a readable table"),
+        ("head_y\n", "holds no poses"),
+        ("head_y\n0\nabc\n", "head_y in row 2 is 'abc'"),
+        ("head_y,mouth_aaa\n0,0\n1,nan\n", "mouth_aaa in row 2"),
+        ("head_y,time\n0,0\n1,0\n", "time does not rise in row 2"),
+    ],
+)
+def test_unusable_tables_of_poses_name_the_row(tmp_path, text, match):
+    (tmp_path / "poses.csv").write_text(text)
+    with pytest.raises(SchemaError, match=match):
+        read_motion(tmp_path / "poses.csv")
+
+
+def test_a_file_that_may_not_grow_is_a_typed_error_and_leaves_nothing(tmp_path, still):
+    """As on a full disk: the system refuses to write."""
+    import resource
+    import signal
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="write elsewhere"):
+            write_clip(tmp_path / "a.mp4", [still, still[:, ::-1]] * 20, 30)
+        with pytest.raises(OutputError, match="write elsewhere"):
+            write_pictures(tmp_path / "out", [still])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_a_rig_of_another_picture_is_refused(folder, landmarks):
     with pytest.raises(OptionError, match="pixels"):
         prepare(folder / "face.png", Rig(landmarks, (512, 512)))

@@ -172,6 +172,11 @@ def test_unusable_stills_are_refused_and_the_fix_named(rig, image, fix):
         core.setImage(image)
 
 
+def test_poses_to_render_have_two_axes(rig, still):
+    with pytest.raises(ArrayError, match=r"pose\[None\]"):
+        list(make(rig, still).render(POSES[1][0]))
+
+
 def test_inference_before_a_still_is_an_error(rig):
     with pytest.raises(FeatflowError, match="set_image"):
         AnimationCore(MeshWarpAnimator(rig)).inference(neutral())

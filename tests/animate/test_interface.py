@@ -12,7 +12,14 @@ from featflow.animate.interface import get_core as get_core_itself
 from featflow.animate.pose import neutral, pack
 from featflow.animate.rig import Rig
 from featflow.animate.still import fit_still, read_still
-from featflow.errors import ArrayError, FeatflowError, ImageError, MissingInputError, OptionError
+from featflow.datasets import sample_photo
+from featflow.errors import (
+    ArrayError,
+    FeatflowError,
+    ImageError,
+    MissingInputError,
+    OptionError,
+)
 
 DOCUMENTED = {
     "device_id": 0,
@@ -48,30 +55,54 @@ def test_the_signature_is_the_documented_one():
     assert [p.name for p in documented] == list(DOCUMENTED)
 
 
-def test_the_documents_loop_runs(rig, still, tmp_path, monkeypatch):
+# The example of the published document, without its import.
+EXAMPLE = """
+core = get_core(
+    device_id = 1,
+    model_seperable = True,
+    model_half = True,
+    interpolation_scale = 4,
+    interpolation_half = True,
+    cacher_ram_size = 8
+)
+img = cv2.imread('img1.png', cv2.IMREAD_UNCHANGED)
+core.setImage(img)
+while True: #Eventloop here
+    pose_param = pipe.get(blocking=True)
+    ret = core.inference(pose_param)
+    for ret_img in ret:
+        cv2.imwrite('result.png',ret_img) #imwrite just for example
+"""
+
+
+class Pipe:
+    """Gives poses, then ends the loop."""
+
+    def __init__(self, *poses):
+        self.poses = list(poses)
+
+    def get(self, blocking):
+        if not self.poses:
+            raise KeyboardInterrupt
+        return self.poses.pop(0)
+
+
+def test_the_documents_example_runs_as_it_stands(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cv2.imwrite("img1.png", still)
-    core = get_core(
-        device_id=1,
-        model_seperable=True,
-        model_half=True,
-        interpolation_scale=4,
-        interpolation_half=True,
-        cacher_ram_size=8,
-        rig=rig,
-        use_tensorrt=False,
-    )
-    img = cv2.imread("img1.png", cv2.IMREAD_UNCHANGED)
-    core.setImage(img)
-    for pose_param in (neutral(), pack({"head_y": 0.5})):
-        ret = core.inference(pose_param)
-        assert len(ret) == 4
-        for ret_img in ret:
-            assert ret_img.shape == (512, 512, 4)
-            assert ret_img.dtype == np.uint8
-            cv2.imwrite("result.png", ret_img)
-    assert core.inference(neutral(), copy=True)[-1].tobytes() == img.tobytes()
-    assert not (tmp_path / "cacher.sqlite").exists()
+    photo = read_still(sample_photo())[:512, :512]
+    cv2.imwrite("img1.png", photo)
+    names = {"get_core": get_core, "cv2": cv2, "np": np}
+    names["pipe"] = Pipe(pack({"head_y": 0.5}), neutral())
+    with pytest.warns(UserWarning, match="TensorRT") as caught, pytest.raises(KeyboardInterrupt):
+        exec(compile(EXAMPLE, "document", "exec"), names)
+    assert len([w for w in caught if "goes on without" in str(w.message)]) == 1
+    core, ret = names["core"], names["ret"]
+    assert set(core.info["ignored"]) == {"use_tensorrt", "device_id"}
+    assert [(f.shape, f.dtype) for f in ret] == [((512, 512, 4), np.uint8)] * 4
+    np.testing.assert_array_equal(ret[-1], photo)  # the last pose is rest
+    assert (ret[0] != photo).any()  # a quarter of the way from the turn
+    np.testing.assert_array_equal(cv2.imread("result.png", cv2.IMREAD_UNCHANGED), photo)
+    assert list(tmp_path.glob("*.sqlite")) == []
 
 
 def test_what_is_missing_is_said_once_and_strict_raises(rig, still):
@@ -96,6 +127,11 @@ def test_what_is_missing_is_said_once_and_strict_raises(rig, still):
         ({"cacher_quality": 101}, "cacher_quality"),
         ({"cacher_ram_size": -1}, "cacher_ram_size"),
         ({"interpolator": "magic"}, "interpolator"),
+        ({"interpolator": 3}, "interpolator"),
+        ({"device_id": -1}, "device_id"),
+        ({"device_id": "x"}, "device_id"),
+        ({"rig": np.zeros((5, 2))}, "68 landmarks"),
+        ({"rife_weights": "/etc/passwd"}, "cannot be read as weights"),
         ({"cacher_on_database": True, "cacher_db_path": "/no/such/f.sqlite"}, "check the folder"),
         ({"tha3_weights": "/no/such"}, "THA3"),
         ({"rig": "/no/such.json"}, "no such rig"),
@@ -104,6 +140,14 @@ def test_what_is_missing_is_said_once_and_strict_raises(rig, still):
 def test_bad_arguments_are_refused(options, match):
     with pytest.raises(FeatflowError, match=match):
         quiet(**options)
+
+
+def test_what_means_nothing_to_the_default_animator_is_named(rig):
+    with pytest.warns(UserWarning, match="without tha3_weights"):
+        core = quiet(rig=rig, device_id=2, model_seperable=False)
+    assert set(core.info["ignored"]) == {"device_id", "model_seperable"}
+    with pytest.raises(OptionError, match="device_id"):
+        quiet(rig=rig, device_id=2, strict=True)
 
 
 def test_unknown_arguments_are_errors():

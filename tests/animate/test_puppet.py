@@ -126,14 +126,53 @@ def test_a_wink_hides_the_white_of_that_eye_in_the_pixels(puppet, still):
     assert after[right].sum() == white[right].sum() > 50
 
 
-def test_the_open_mouth_is_dark_where_the_lips_part(puppet, still):
-    frame = render(puppet, {"mouth_aaa": 1})
-    points = puppet.landmarks(pack({"mouth_aaa": 1})[0])
-    x, (top, bottom) = 256, points[[62, 66], 1]
-    assert bottom - top > 20
-    inside = frame[int(top) + 4 : int(bottom) - 4, x, :3]
-    assert inside.max() < 75
-    assert still[int(top) + 4 : int(bottom) - 4, x, :3].max() > 150
+def column_of_the_mouth(puppet, pose):
+    """Pixels from upper to lower lip in the middle, where they part."""
+    points = puppet.landmarks(pack(pose)[0])
+    top, bottom = points[[62, 66], 1]
+    assert bottom - top > 15
+    return render(puppet, pose)[int(top) + 2 : int(bottom) - 2, 256, :3].astype(int)
+
+
+def test_an_open_mouth_is_dark_inside_and_shows_upper_teeth_unless_it_is_round(puppet, still):
+    teeth, round_ = (column_of_the_mouth(puppet, {n: 1}) for n in ("mouth_aaa", "mouth_ooo"))
+    length = int(0.06 * 110)  # of the painted teeth, in pixels of this face
+    assert teeth[1:length].max() > 120
+    assert teeth[length + 4 :, 1].max() < 60
+    assert round_[:, 1].max() < 60
+
+
+def test_a_still_that_shows_its_teeth_gets_no_painted_ones(landmarks, still):
+    parted = landmarks.copy()
+    parted[[61, 62, 63]] -= [0, 5]
+    parted[[65, 66, 67]] += [0, 5]
+    animator = MeshWarpAnimator(Rig(parted, (512, 512)))
+    animator.set_image(still)
+    inside = column_of_the_mouth(animator, {"mouth_aaa": 1})
+    assert inside[12:, 1].max() < 75  # the still's own rows come first
+
+
+def test_a_closed_eye_is_skin_with_a_dark_line_of_lashes(landmarks):
+    """Iris and white are gone: between lashes and brow the colour is that of the skin around."""
+    plain = np.full((512, 512, 4), (120, 150, 190, 255), np.uint8)
+    for eye in (slice(36, 42), slice(42, 48)):
+        outline = np.rint(landmarks[eye]).astype(np.int32)
+        cv2.fillPoly(plain, [outline], (250, 250, 250, 255))
+        centre = np.rint(landmarks[eye].mean(0)).astype(int).tolist()
+        cv2.circle(plain, centre, 5, (20, 20, 20, 255), -1)
+    animator = MeshWarpAnimator(Rig(landmarks, (512, 512)))
+    animator.set_image(plain)
+    shut = {"eye_wink_left": 1, "eye_wink_right": 1}
+    frame = render(animator, shut)
+    points = animator.landmarks(pack(shut)[0])
+    x, line = int(landmarks[36:42, 0].mean()), points[[40, 41], 1].mean()
+    column = frame[:, x, :3].astype(int)
+    lashes = column[int(line) - 2 : int(line) + 3]
+    assert lashes.max(1).min() < 110
+    above = column[int(line) - 14 : int(line) - 6]
+    assert np.abs(above - [120, 150, 190]).max() < 45
+    box = frame[195:225, 198:236, :3]
+    assert (box.min(-1) > 225).sum() <= 3  # of the white of the eye, at the corners
 
 
 def iris_centroid(image, box):

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from featflow.animate.blendshapes import blendshape_poses
+from featflow.animate.calibration import Calibration
 from featflow.animate.pose import INDEX, neutral, pack, unpack
-from featflow.animate.retarget import Calibration, FexRetargeter, resample
+from featflow.animate.retarget import FexRetargeter, resample
 from featflow.errors import OptionError, SchemaError
 
 PLAIN = {"smoothing": False, "breathing": False, "calibration": Calibration()}
@@ -93,6 +94,82 @@ def test_landmarks_tell_the_eyes_apart(landmarks):
     assert poses[:6, INDEX["eye_wink_left"]].max() < 0.1
     assert poses[6:, INDEX["eye_wink_left"]].min() > 0.8
     assert poses[:, INDEX["eye_wink_right"]].max() < 0.1
+
+
+def test_au43_says_how_far_lids_close_and_landmarks_which_eye(landmarks):
+    """Landmark nodes hardly follow lids, so AU43 sets the level where the table has it."""
+    points = np.repeat(landmarks[None], 2, 0)
+    neutral = {"calibration": Calibration(eye_open=eye_gaps(landmarks))}
+    both = pose_of(table(points, AU43=np.full(2, 0.6)), **neutral)
+    assert both["eye_wink_left"] == pytest.approx(0.6, abs=1e-6)
+    assert both["eye_wink_right"] == pytest.approx(0.6, abs=1e-6)
+    points[:, [43, 44]] = points[:, [47, 46]] - [0, 0.5]  # one eye looks closed
+    one = pose_of(table(points, AU43=np.full(2, 0.5)), **neutral)
+    assert one["eye_wink_left"] > 0.9
+    assert one["eye_wink_right"] < 0.1
+    without = pose_of(table(points), **neutral)
+    assert without["eye_wink_left"] > 0.9
+    assert without["eye_wink_right"] < 0.1
+
+
+def eye_gaps(points):
+    from featflow.animate.tracks import eye_openness
+
+    right, left = eye_openness(points[None])[0]
+    return float(right), float(left)
+
+
+def test_a_track_of_blinks_finds_its_own_rest_and_its_own_closed_eyes():
+    lids = np.full(100, 0.2)
+    lids[50:53] = 0.7
+    poses = FexRetargeter(smoothing=False).poses(table(Pitch=np.zeros(100), AU43=lids))
+    assert poses[:50, INDEX["eye_wink_left"]].max() < 1e-6
+    assert poses[50:53, INDEX["eye_wink_left"]].min() > 0.9
+
+
+def test_what_is_usual_counts_as_neutral_only_within_what_neutral_faces_have(landmarks):
+    """A clip that is all smiles and wide mouths is not played as a face at rest."""
+    wide = np.repeat(landmarks[None], 20, 0)
+    wide[:, [48, 60]] -= [16, 0]
+    wide[:, [54, 64]] += [16, 0]
+    wide[:, [65, 66, 67]] += [0, 11]
+    frame = table(wide, AU12=np.full(20, 0.9), AU01=np.full(20, 0.2))
+    retargeter = FexRetargeter(smoothing=False, breathing=False)
+    calibration = Calibration.of_track(retargeter.track(frame))
+    assert calibration.mouth_width == 0.64
+    assert calibration.action_units == {"AU01": 0.2, "AU12": 0.4}
+    found = unpack(retargeter.poses(frame)[-1])
+    assert found["mouth_raised_corner_left"] == pytest.approx((0.9 - 0.4) / 0.6)
+    assert found["eyebrow_raised_left"] == 0
+
+
+def test_gaze_is_centred_by_ten_degrees_at_most():
+    frame = table(Pitch=np.zeros(20), Yaw=np.zeros(20), gaze_pitch=np.full(20, np.radians(8)))
+    frame["gaze_yaw"] = np.radians(20.0)
+    found = unpack(FexRetargeter(smoothing=False, breathing=False).poses(frame)[-1])
+    assert found["iris_rotation_x"] == pytest.approx(0, abs=1e-6)
+    assert found["iris_rotation_y"] == pytest.approx((20 - 10) / 25, abs=1e-6)
+
+
+def test_a_grin_opens_as_ee_and_the_lips_part_as_far_as_they_did(landmarks):
+    from featflow.animate.actions import MOUTH_OPEN
+
+    for widen, vowels in ((16, {"mouth_eee", "mouth_aaa"}), (0, {"mouth_aaa"})):
+        points = np.repeat(landmarks[None], 2, 0)
+        points[:, [48, 60]] -= [widen, 0]
+        points[:, [54, 64]] += [widen, 0]
+        points[:, [65, 66, 67]] += [0, 16]
+        neutral = Calibration(mouth_width=0.56, lip_gap=0.0)
+        found = pose_of(table(points), calibration=neutral)
+        assert {n for n in MOUTH_OPEN if found[n] > 1e-6} == vowels
+        parted = sum(found[n] * gap for n, gap in MOUTH_OPEN.items())
+        assert parted == pytest.approx(lip_gap_of(points), rel=1e-5)
+
+
+def lip_gap_of(points):
+    from featflow.animate.tracks import lip_gap
+
+    return float(lip_gap(points)[0])
 
 
 def test_mirror_exchanges_sides_and_reverses_turns():

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from featflow.animate.tha3 import PARTS, network
+from featflow.animate.weight_files import read_tensors
 from featflow.errors import MissingInputError, WeightsError
 
 ATTRIBUTION = (
@@ -60,7 +57,7 @@ def _file(folder: Path, part: str) -> Path:
 
 
 def _fill(module: nn.Module, path: Path) -> None:
-    stored = _read(path)
+    stored = read_tensors(path)
     wanted = module.state_dict()
     missing, extra = sorted(wanted.keys() - stored.keys()), sorted(stored.keys() - wanted.keys())
     if missing or extra:
@@ -70,17 +67,3 @@ def _fill(module: nn.Module, path: Path) -> None:
         if tensor.shape != wanted[name].shape:
             raise WeightsError(f"{path}: {name!r} has shape {tuple(tensor.shape)}")
     module.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: cannot be read as weights: {first}") from error
-    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
-        raise WeightsError(f"{path}: holds no state dict")
-    return content

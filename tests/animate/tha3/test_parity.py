@@ -1,10 +1,12 @@
 """The networks compute what the published ones compute, on stand-in weights.
 
-The inputs are white noise, in which neighbouring pixels have nothing in common. A warp reads
-them at ``change * size / 2`` pixels, so the last bits of float32 in ``change`` become up to 1e-3
-of the image at single pixels; in float64 our outputs stay as far from the expectations, which
-are float32 themselves. So every output that is not read through a warp is held to 1e-4 at every
-pixel, a warped one to 2e-4 in the median, and the warp itself is checked apart.
+The expectations were computed with two threads; where this machine's convolutions round as they
+did, every output is equal bit by bit. Elsewhere the inputs matter: white noise, in which
+neighbouring pixels have nothing in common. A warp reads it at ``change * size / 2`` pixels, so the
+last bits of float32 in ``change`` become up to 2e-3 of the image at single pixels; in float64 our
+outputs stay as far from the expectations, which are float32 themselves. There every output that is
+not read through a warp is still held to 1e-4 at every pixel, a warped one to 2e-4 in the median,
+and the warp itself is checked apart.
 """
 
 import ast
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+from featflow import nodes
 from featflow.animate import tha3
 from featflow.animate.tha3.blocks import warped
 from featflow.errors import OptionError
@@ -54,24 +57,39 @@ def part_of(layout):
     return layout.split("_", 2)[2]
 
 
+@pytest.fixture
+def two_threads():
+    """As the expectations were computed: more threads split sums elsewhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("layout", tha3.LAYOUTS)
-def test_a_network_computes_what_the_published_one_computes(layout, shared, weights):
+def test_a_network_computes_what_the_published_one_computes(layout, shared, weights, two_threads):
     expected = np.load(shared / "parity" / f"{layout}.npz")
     made = weights.state_dict_for(shared / "parity" / f"{layout}.layout.json")
-    network = tha3.network(layout)
+    network = nodes.network(layout)
     assert list(network.state_dict()) == list(made)
     network.load_state_dict({k: torch.from_numpy(v) for k, v in made.items()})
     with torch.inference_mode():
         outputs = network(*inputs_of(expected))
     assert f"output_{len(outputs)}" not in expected
+    through_a_warp = WARPED[part_of(layout)]
+    errors = {}
     for i, output in enumerate(outputs):
         truth, found = expected[f"output_{i}"], output[..., ::8, ::8].numpy()
-        error, scale = np.abs(found - truth), float(np.abs(truth).max())
-        assert np.median(error) <= (2e-4 if i in WARPED[part_of(layout)] else 1e-4) * scale, i
-        assert error.max() <= (1e-2 if i in WARPED[part_of(layout)] else 1e-4) * scale, i
-        assert float(output.double().mean()) == pytest.approx(
-            float(expected[f"output_{i}_mean"]), abs=1e-4 * scale
-        )
+        scale = float(np.abs(truth).max())
+        errors[i] = np.abs(found - truth) / scale
+        mean = float(expected[f"output_{i}_mean"])
+        assert float(output.double().mean()) == pytest.approx(mean, abs=1e-4 * scale)
+    plain = max(error.max() for i, error in errors.items() if i not in through_a_warp)
+    assert plain <= 1e-4
+    for i in through_a_warp:
+        assert np.median(errors[i]) <= 2e-4, i
+        # Equal convolutions leave a warp no excuse.
+        assert errors[i].max() <= (1e-4 if plain == 0 else 1e-2), i
 
 
 @pytest.mark.parametrize("layout", [n for n in tha3.LAYOUTS if part_of(n) in WARPS])
