@@ -256,14 +256,10 @@ def _free_name(folder: Path, stem: str, still: bool, taken: set[Path]) -> Path:
 
 def _report_marks(table: Fex | None, save: Path | None) -> None:
     """Say how many rows are marked, and for what."""
-    from featflow.fex import scan_fex
+    from featflow.fex.io import read_columns
     from featflow.identity import count_marks
 
-    if table is None:
-        names = ["Keep", "FilterReason"]
-        rows = scan_fex(str(save)).select(names).collect().to_pandas()
-    else:
-        rows = table
+    rows = table if table is not None else read_columns(str(save), ["Keep", "FilterReason"])
     if "FilterReason" not in rows or rows["Keep"].all():
         return
     told = ", ".join(f"{reason} ({count})" for reason, count in count_marks(rows).items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +117,30 @@ def scan_fex(path: str | Path) -> pl.LazyFrame:
     if not path.is_file():
         raise MissingInputError(str(path), "no such file", "check the path")
     return pl.scan_parquet(path)
+
+
+def read_columns(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
+    """A few columns of a table that we saved, without reading the others where the format allows.
+
+    Args:
+        path: a .csv, .parquet, .feather or .json file.
+        names: columns that it holds.
+
+    Raises:
+        OptionError: the name ends in none of these.
+        MissingInputError: there is no such file.
+    """
+    path, wanted = Path(path), list(names)
+    suffix = suffix_of(path)
+    if not path.is_file():
+        raise MissingInputError(str(path), "no such file", "check the path")
+    if suffix == ".csv":
+        return pd.read_csv(path, usecols=wanted)[wanted]
+    if suffix == ".json":
+        return pd.DataFrame(read_fex(path)[wanted])
+    if suffix == ".parquet":
+        return pq.read_table(path, columns=wanted).to_pandas(ignore_metadata=True)
+    return pafeather.read_table(path, columns=wanted).to_pandas(ignore_metadata=True)[wanted]
 
 
 def _read_parquet(path: Path) -> Fex:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from featflow.datasets.sniff import PHOTO_SUFFIXES
-from featflow.errors import MissingInputError, OptionError, SchemaError
+from featflow.errors import InputError, MissingInputError, OptionError, SchemaError
 from featflow.fex.io import read_fex, save_fex
 from featflow.fex.meta import new_meta
 from featflow.fex.schema import IDENTITY_EMBEDDING
@@ -198,9 +198,12 @@ class ReferenceGallery:
 
         Raises:
             MissingInputError: there is no such file.
-            InputError: the file is damaged.
+            InputError: the file is damaged, or is a folder of photos.
             SchemaError: the table has no names or no embeddings.
         """
+        if Path(path).is_dir():
+            hint = f"make a gallery of its photos: featflow enroll {path} --save people.parquet"
+            raise InputError(str(path), "is a folder, not a gallery", hint)
         fex = read_fex(path)
         if "Identity" not in fex.columns or fex["Identity"].isna().any():
             raise SchemaError(f"{path}: is not a gallery: a face has no name in 'Identity'")
@@ -221,8 +224,8 @@ def enroll(
 ) -> ReferenceGallery:
     """Make a gallery from photos that show one person each.
 
-    A photo with no face, with several, or whose face has no usable embedding gives no
-    reference and is named in ``skipped``; faces that a filter marked do not count.
+    A photo with no face, or whose face has no usable embedding, gives no reference and is named
+    in ``skipped``; faces that a filter marked do not count.
 
     Args:
         table: faces of the photos, with ``input`` and ``Identity_1..D``.

@@ -219,7 +219,11 @@ def test_flipped_bytes(read, plain_clip, tmp_path, seed):
     frames, report = read(path)
     decoded = good(frames)
     assert len(decoded) == len(oracle)
-    clean = len(decoded) // 3  # pictures well before the damage
+    # Pictures before the damage. How FFmpeg conceals what is damaged is not the same each time.
+    whole = plain_decode(plain_clip)
+    same = [np.array_equal(*pair) for pair in zip(oracle, whole[: len(oracle)], strict=True)]
+    clean = [*same, False].index(False)
+    assert clean > 5
     for frame, picture in zip(decoded[:clean], oracle[:clean], strict=True):
         assert np.abs(frame.image.astype(int) - picture).mean() < 1.0
     if len(oracle) < 60:

@@ -37,7 +37,7 @@ def test_the_examples(capsys: pytest.CaptureFixture[str]) -> None:
         exec(block, space)
     assert capsys.readouterr().out == (
         "face/tiny+rotate landmark/tiny+clahe+refeed+realign filter/marks\n"
-        "landmark/tiny+refeed+realign\n[True] 0.45\n4\nTrue True\n2.667\n"
+        "landmark/tiny+refeed+realign\n[True] 0.44\n4\nTrue True\n2.667\n"
         "1 True\n(2, 3) (128, 128, 3)\n"
     )
 

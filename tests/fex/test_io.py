@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from featflow.errors import InputError, MissingInputError, OptionError, OutputError
 from featflow.fex import Fex, fex_from_batches, from_polars, read_fex, save_fex, scan_fex
 from featflow.fex.formats import SUFFIXES, sidecar_path
+from featflow.fex.io import read_columns
 
 Make = Callable[..., Any]
 SIZES: dict[str, list[int]] = {
@@ -275,3 +276,19 @@ def test_wide_parquet_keeps_float64_that_a_user_added(make_fex: Make, tmp_path: 
     back = read_fex(fex.save(tmp_path / "a.parquet"))
     assert back["weight"].tolist() == [1 / 3, 2 / 3]
     assert pq.read_schema(tmp_path / "a.parquet").field("weight").type == "double"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather", ".json"])
+def test_a_few_columns_of_a_file(tmp_path, suffix):
+    table = Fex(
+        pd.DataFrame(
+            {"input": ["a", "b"], "Keep": [True, False], "FilterReason": ["", "dark"], "Yaw": 0.5}
+        )
+    )
+    path = save_fex(table, tmp_path / f"t{suffix}")
+    found = read_columns(path, ["FilterReason", "Keep"])
+    assert list(found.columns) == ["FilterReason", "Keep"]
+    assert found["Keep"].tolist() == [True, False]
+    assert found["FilterReason"].fillna("").tolist() == ["", "dark"]
+    with pytest.raises(MissingInputError, match="none"):
+        read_columns(tmp_path / f"none{suffix}", ["Keep"])

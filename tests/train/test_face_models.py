@@ -81,7 +81,7 @@ warp = 1.0
 [optim]
 name = "adam"
 lr = 3e-3
-steps = 120
+steps = 180
 batch_size = 4
 [every]
 log = 2
@@ -103,7 +103,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(world):
-    """A run of 120 steps."""
+    """A run of 180 steps."""
     recipe = read_face_recipe(world / "recipe.toml")
     run = prepare(recipe, world / "work")
     run.trainer.fit(recipe.optim.steps)
@@ -206,7 +206,7 @@ def test_a_short_run_halves_the_loss(trained, world):
         "A": 32,
         "B": 32,
     }
-    assert len(read_metrics(world / "work" / "metrics.csv")) == 60
+    assert len(read_metrics(world / "work" / "metrics.csv")) == 90
 
 
 def test_swapped_faces_have_the_other_skin(trained):
@@ -506,10 +506,10 @@ def test_tint_is_red_outside_only():
 def test_previews_and_timelapse_are_written_at_each_save(trained, world):
     previews = world / "work" / "previews"
     names = sorted(p.name for p in (previews / "timelapse").iterdir())
-    assert names == ["00000060.png", "00000120.png"]
+    assert names == ["00000060.png", "00000120.png", "00000180.png"]
     newest = cv2.imread(str(previews / "preview.png"))
     assert newest.shape == (20 + 4 * 64, 3 * 64, 3)
-    last = cv2.imread(str(previews / "timelapse" / "00000120.png"))
+    last = cv2.imread(str(previews / "timelapse" / "00000180.png"))
     assert np.array_equal(newest, last)
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from featflow.train import run
-
 
 def test_overrides_on_the_command_line_never_ship(monkeypatch, tmp_path):
-    from featflow.cli import app
+    from featflow.cli import app, fitting
 
     seen = {}
 
@@ -14,7 +12,7 @@ def test_overrides_on_the_command_line_never_ship(monkeypatch, tmp_path):
         seen.update(options, steps=recipe.optim.steps)
         return {"training": {"validation": {}}}
 
-    monkeypatch.setattr(run, "train", fit)
+    monkeypatch.setattr(fitting, "fit_node", fit)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('[node]\nid = "face/tiny"\n[optim]\nsteps = 5\nbatch_size = 1\n')
     assert app.run(["train", str(recipe), "--work", str(tmp_path)]) == 0

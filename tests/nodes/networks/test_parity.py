@@ -86,7 +86,8 @@ def test_outputs_are_the_same_with_batch_norms_folded(loaded: tuple) -> None:
     assert left == {"arcface_r50": 25, "pfld": 1}.get(expected.name, 0)
     with torch.inference_mode():
         pairs = zip(as_arrays(folded(inputs)), as_arrays(module(inputs)), strict=True)
-        assert max(relative_error(*pair) for pair in pairs) < 1e-4
+        # Processors round differently: 1.4e-4 has been seen (RetinaFace, AMD EPYC).
+        assert max(relative_error(*pair) for pair in pairs) < 1e-3
 
 
 def test_twenty_random_batches_equal_single_results(loaded: tuple) -> None:
