@@ -138,9 +138,9 @@ def read_columns(path: str | Path, names: Sequence[str]) -> pd.DataFrame:
         return pd.read_csv(path, usecols=wanted)[wanted]
     if suffix == ".json":
         return pd.DataFrame(read_fex(path)[wanted])
-    if suffix == ".parquet":
-        return pq.read_table(path, columns=wanted).to_pandas(ignore_metadata=True)
-    return pafeather.read_table(path, columns=wanted).to_pandas(ignore_metadata=True)[wanted]
+    reader = pq.read_table if suffix == ".parquet" else pafeather.read_table
+    found: pd.DataFrame = reader(path, columns=wanted).to_pandas(ignore_metadata=True)
+    return found[wanted]
 
 
 def _read_parquet(path: Path) -> Fex:
