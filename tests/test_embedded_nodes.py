@@ -139,7 +139,7 @@ def test_clip_times_are_presentation_stamps(clip):
 def test_rows_do_not_depend_on_batches_or_workers(detector, clip, options):
     other = detector.detect(sample_clip().path, progress_bar=False, **options)
     numbers = clip.select_dtypes("number").columns
-    np.testing.assert_allclose(other[numbers], clip[numbers], atol=2e-3, rtol=1e-4)
+    np.testing.assert_allclose(other[numbers], clip[numbers], atol=1e-4, rtol=1e-4)
     texts = clip.columns.difference(numbers)
     pd.testing.assert_frame_equal(pd.DataFrame(other[texts]), pd.DataFrame(clip[texts]))
 
@@ -147,7 +147,7 @@ def test_rows_do_not_depend_on_batches_or_workers(detector, clip, options):
 def test_sequential_mode_gives_the_same_rows(clip):
     other = Detector(device="cpu", mode="sequential").detect(sample_clip().path, progress_bar=False)
     numbers = clip.select_dtypes("number").columns
-    np.testing.assert_allclose(other[numbers], clip[numbers], atol=2e-3, rtol=1e-4)
+    np.testing.assert_allclose(other[numbers], clip[numbers], atol=1e-4, rtol=1e-4)
 
 
 def test_frames_of_different_sizes_go_in_one_call(detector, portrait):

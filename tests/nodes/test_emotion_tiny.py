@@ -54,8 +54,7 @@ def test_a_mirrored_portrait_shows_the_same_emotions(detector, portrait):
 def test_rows_are_those_of_batches_of_eight(detector, batch_size):
     eight = emotions(detector, sample_clip().path, batch_size=8)
     other = emotions(detector, sample_clip().path, batch_size=batch_size)
-    # Measured 1.7e-4: landmarks differ in their last digits, and crops are whole grey levels.
-    np.testing.assert_allclose(other, eight, rtol=0, atol=5e-4)
+    np.testing.assert_allclose(other, eight, rtol=0, atol=1e-4)
 
 
 def test_colour_says_nothing(detector, portrait):

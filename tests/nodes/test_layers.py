@@ -11,6 +11,7 @@ from featflow.nodes._layers import (
     channels_last,
     fold_batch_norm,
     for_inference,
+    mirrored_passes,
 )
 from featflow.nodes.face.tiny.network import FaceNet
 from featflow.nodes.landmark.tiny.network import LandmarkNet
@@ -98,3 +99,21 @@ def test_channels_last_keeps_values():
     changed = channels_last(layer)
     assert torch.equal(changed.weight, before)
     assert changed.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_passes_in_a_mirror_are_two_plain_passes(count):
+    draw = torch.manual_seed(0)
+    crops = torch.randn(count, 3, 8, 8, generator=draw)
+    points = torch.randn(count, 4, generator=draw)
+
+    class Net(torch.nn.Module):
+        def forward(self, crop, point):
+            across = torch.arange(8.0)
+            return (crop * across).sum((1, 2, 3)), point.sum(1)
+
+    here, there = mirrored_passes(Net(), crops, points)
+    for found, seen in ((here, crops), (there, crops.flip(-1))):
+        for got, wanted in zip(found, Net()(seen, points), strict=True):
+            assert torch.allclose(got, wanted, atol=1e-4)
+    assert not torch.allclose(here[0], there[0], atol=1e-2)

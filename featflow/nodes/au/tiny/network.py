@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from featflow.geometry.landmarks import MIRROR_68
-from featflow.nodes._layers import ConvNorm, Residual
+from featflow.nodes._layers import ConvNorm, Residual, mirrored_passes
 from featflow.nodes.au.tiny.units import SILENT, UNITS
 
 
@@ -100,6 +100,5 @@ def both_ways(model: nn.Module, crop: Tensor, points: Tensor) -> Tensor:
 
     A face and its mirror image, with mirrored points, get the same units.
     """
-    plain: Tensor = model(crop, points)[0]
-    other: Tensor = model(crop.flip(-1), points)[0]
+    (plain, _), (other, _) = mirrored_passes(model, crop, points)
     return (plain + other) / 2

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featflow.geometry.landmarks import MIRROR_68
-from featflow.nodes._layers import ConvNorm, Residual
+from featflow.nodes._layers import ConvNorm, Residual, mirrored_passes
 
 N_POINTS = 68
 
@@ -72,8 +72,7 @@ def both_ways(model: nn.Module, crops: Tensor) -> tuple[Tensor, Tensor]:
     A face and its mirror image get mirrored points: what the network makes of one side alone
     weighs half.
     """
-    here, logit = model(crops)
-    mirrored, other = model(crops.flip(-1))
+    (here, logit), (mirrored, other) = mirrored_passes(model, crops)
     x, y = mirrored[:, torch.from_numpy(MIRROR_68.copy())].unbind(-1)
     there = torch.stack([crops.shape[-1] - x, y], -1)
     return (here + there) / 2, (logit + other) / 2
