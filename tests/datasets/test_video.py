@@ -233,10 +233,18 @@ def test_flipped_bytes(read, plain_clip, tmp_path, seed):
 
 
 def test_some_flips_do_damage(plain_clip, tmp_path):
-    """Guards the test above: it would be empty if no flip hurt."""
-    counts = [len(plain_decode(flipped(plain_clip, tmp_path, seed))) for seed in range(4)]
-    assert min(counts) > 0
-    assert min(counts) < 60
+    """Guards the test above: it would be empty if no flip hurt.
+
+    Whether FFmpeg conceals damage or ends there hangs on where the encoder put what.
+    """
+    whole = plain_decode(plain_clip)
+    hurt = []
+    for seed in range(4):
+        seen = plain_decode(flipped(plain_clip, tmp_path, seed))
+        assert seen
+        pairs = zip(seen, whole[: len(seen)], strict=True)
+        hurt.append(len(seen) < 60 or any(not np.array_equal(*pair) for pair in pairs))
+    assert any(hurt)
 
 
 def test_frames_hidden_by_an_edit_list_are_not_invented(read, plain_clip, tmp_path, number_of):
